@@ -1,0 +1,59 @@
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How to reach the Kubernetes API: the options that modules and lookups of this collection share."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """DOCUMENTATION is for modules; PLUGINS adds the variables and ini settings that lookups also read."""
+
+    DOCUMENTATION = r"""
+options:
+  kubeconfig:
+    description:
+      - Path of a kubeconfig, or its content as a dictionary.
+      - Without it, E(K8S_AUTH_KUBECONFIG), E(KUBECONFIG), C(~/.kube/config) and the Pod's own service account are tried, in this order.
+    type: raw
+  context:
+    description: Name of the kubeconfig's context. E(K8S_AUTH_CONTEXT) is read where it is null.
+    type: str
+  host:
+    description: URL of the API server. E(K8S_AUTH_HOST) is read where it is null.
+    type: str
+  api_key:
+    description: Bearer token for the API server. E(K8S_AUTH_API_KEY) is read where it is null.
+    type: str
+  validate_certs:
+    description: Whether the API server's certificate is verified. E(K8S_AUTH_VERIFY_SSL) is read where it is null.
+    type: bool
+    aliases: [verify_ssl]
+  ca_cert:
+    description: Path of the CA certificate for the API server. E(K8S_AUTH_SSL_CA_CERT) is read where it is null.
+    type: path
+    aliases: [ssl_ca_cert]
+  client_cert:
+    description: Path of a client certificate. E(K8S_AUTH_CERT_FILE) is read where it is null.
+    type: path
+    aliases: [cert_file]
+  client_key:
+    description: Path of the client certificate's key. E(K8S_AUTH_KEY_FILE) is read where it is null.
+    type: path
+    aliases: [key_file]
+  proxy:
+    description: URL of an HTTP proxy for requests to the API server. E(K8S_AUTH_PROXY) is read where it is null.
+    type: str
+  no_proxy:
+    description: Comma-separated hosts that are reached without the proxy. E(K8S_AUTH_NO_PROXY) is read where it is null.
+    type: str
+  impersonate_user:
+    description: User to act as. E(K8S_AUTH_IMPERSONATE_USER) is read where it is null.
+    type: str
+  impersonate_groups:
+    description: Groups to act as. E(K8S_AUTH_IMPERSONATE_GROUPS), comma-separated, is read where it is null.
+    type: list
+    elements: str
+requirements:
+  - kubernetes (Python library) on the machine that runs the plugin, usually the controller
+"""
