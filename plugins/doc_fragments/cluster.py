@@ -14,7 +14,8 @@ options:
   kubeconfig:
     description:
       - Path of a kubeconfig, or its content as a dictionary.
-      - Without it, E(K8S_AUTH_KUBECONFIG), E(KUBECONFIG), C(~/.kube/config) and the Pod's own service account are tried, in this order.
+      - Without it, E(K8S_AUTH_KUBECONFIG), E(KUBECONFIG), C(~/.kube/config) and the Pod's own service account
+        are tried, in this order.
     type: raw
   context:
     description: Name of the kubeconfig's context. E(K8S_AUTH_CONTEXT) is read where it is null.
@@ -45,7 +46,7 @@ options:
     description: URL of an HTTP proxy for requests to the API server. E(K8S_AUTH_PROXY) is read where it is null.
     type: str
   no_proxy:
-    description: Comma-separated hosts that are reached without the proxy. E(K8S_AUTH_NO_PROXY) is read where it is null.
+    description: Comma-separated hosts to reach without the proxy. E(K8S_AUTH_NO_PROXY) is read where it is null.
     type: str
   impersonate_user:
     description: User to act as. E(K8S_AUTH_IMPERSONATE_USER) is read where it is null.

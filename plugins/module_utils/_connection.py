@@ -117,7 +117,7 @@ class Cluster:
                 kubernetes.config.load_incluster_config(client_configuration=configuration)
                 return
             path = None if isinstance(source, dict) else str(source or default_kubeconfig())
-            document = load_kubeconfig(path) if path else source
+            document = load_kubeconfig(path) if path else t.cast(t.Dict[str, t.Any], source)
             base = os.path.dirname(os.path.abspath(path.split(os.pathsep)[0])) if path else None
             kubernetes.config.load_kube_config_from_dict(
                 self._without_files(document, base),
@@ -138,12 +138,12 @@ class Cluster:
         The kubernetes client writes `*-data` entries to files in TMPDIR, which outlive a killed process. OpenSSL only
         takes files, so they become anonymous ones where the system has them (Linux).
         """
-        document = json.loads(json.dumps(document))
+        result: dict[str, t.Any] = json.loads(json.dumps(document))
         for section, keys in (
             ("clusters", ("certificate-authority",)),
             ("users", ("client-certificate", "client-key")),
         ):
-            for item in document.get(section) or []:
+            for item in result.get(section) or []:
                 entry = item.get(section[:-1]) or {}
                 for key in keys:
                     data = entry.get(key + "-data")
@@ -152,7 +152,7 @@ class Cluster:
                         del entry[key + "-data"]
                     elif entry.get(key) and base and not os.path.isabs(entry[key]):
                         entry[key] = os.path.join(base, entry[key])
-        return document
+        return result
 
     def memory_file(self, content: bytes) -> str:
         """A path under /proc that reads as `content` for as long as this object lives; nothing is written to disk."""
@@ -214,10 +214,12 @@ class Cluster:
         timeout: float = 30.0,
         preload: bool = True,
     ) -> t.Any:
-        """As `request`, but returns the urllib3 response; with `preload` off its body can be read as a stream (watch)."""
+        """As `request`, but returns the urllib3 response; without `preload` its body can be read as a stream."""
         headers = urllib3.HTTPHeaderDict({"Accept": "application/json", "Content-Type": content_type})
         headers.extend(self._client.default_headers)
-        self._client.update_params_for_auth(headers, [], ["BearerToken"])
+        # Asked for at every request: exec credentials and in-cluster tokens are renewed by the client when they expire.
+        for setting in self.configuration.auth_settings().values():
+            headers[setting["key"]] = setting["value"]
         for group in self.options.get("impersonate_groups") or []:
             headers.add("Impersonate-Group", group)
         url = self.server + path + ("?" + urllib.parse.urlencode(query) if query else "")
@@ -236,7 +238,7 @@ class Cluster:
             raise ApiError(
                 f"no answer from the API server {self.server}: {error}",
                 f"the API server answers {method} {path}",
-                "check that the kubeconfig names the right cluster and that the controller reaches it (kubectl cluster-info)",
+                "check that the kubeconfig names the right cluster and that the controller reaches it",
                 0,
             ) from error
         if response.status >= 400:
@@ -288,12 +290,9 @@ def rights_of(method: str, path: str) -> str:
     if verb == "get" and len(rest) < 2:
         verb = "list"
     resource = "/".join(rest[:1] + rest[2:3]) or path
-    return 'verb "{}" on resource "{}"{}{3}'.format(
-        verb,
-        resource,
-        f' of the API group "{group}"' if group else "",
-        f' in namespace "{namespace}"' if namespace else "",
-    )
+    of_group = f' of the API group "{group}"' if group else ""
+    in_namespace = f' in namespace "{namespace}"' if namespace else ""
+    return f'verb "{verb}" on resource "{resource}"{of_group}{in_namespace}'
 
 
 # Option -> the environment variable that kubernetes.core reads for it.
