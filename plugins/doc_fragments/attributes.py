@@ -17,7 +17,7 @@ attributes:
   diff_mode:
     description: Whether C(--diff) shows what changes, or would change.
   idempotent:
-    description: Whether a second run with the same arguments reports no change, as long as nobody else changed anything.
+    description: Whether a second run with the same arguments reports no change, if nobody changed anything in between.
 """
 
     CLUSTER = r"""
