@@ -1,0 +1,280 @@
+#!/usr/bin/python
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: istio_install
+short_description: Installs Istio as an IstioOperator declares it
+version_added: 0.1.0
+description:
+  - Compares what C(istioctl) makes of an IstioOperator with what is in the cluster, object by object, by a server-side
+    dry run, and runs C(istioctl install) where they differ.
+  - Each installation is known by a marker, the ConfigMap C(hybridmesh-<name>) in O(istio_namespace), which is written
+    before the installation begins. An istiod without one was installed by somebody else. It is never changed; the
+    module then says what it lacks for virtual machines.
+  - Objects that are no longer declared are removed; custom resource definitions never are.
+  - Refused are downgrades, upgrades that skip a minor, and upgrades that would leave a connected proxy outside of the
+    skew that Istio supports.
+  - An installation that was left half-way, or is not ready, is waited for, also where nothing has to be changed.
+  - Where C(istioctl) has to be downloaded, this is done in check mode as well, since nothing can be compared without
+    it.
+author:
+  - hybridmesh.istio contributors (@hybridmesh)
+extends_documentation_fragment:
+  - hybridmesh.istio.attributes
+  - hybridmesh.istio.attributes.cluster
+  - hybridmesh.istio.cluster
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  name:
+    description:
+      - Name of the IstioOperator, which tells installations apart.
+      - The default is V(control-plane), with the revision appended where there is one.
+    type: str
+  role:
+    description:
+      - What the installation is, as its marker says it.
+      - With V(control-plane), a control plane that somebody else installed is used as it is.
+    type: str
+    default: control-plane
+  spec:
+    description: The IstioOperator's C(spec), without its revision.
+    type: dict
+    default: {}
+  istio_namespace:
+    description: Istio's namespace. It is created where it is missing.
+    type: str
+    default: istio-system
+  revision:
+    description: Revision of the control plane. Null or empty for none.
+    type: str
+  version:
+    description:
+      - Version of Istio, such as V(1.30.3). It may be left out where O(istioctl) is given.
+    type: str
+  istioctl:
+    description:
+      - Path of an C(istioctl), which must be of O(version).
+      - Without it, the cache, then E(PATH) are looked through for that version, and then it is downloaded.
+    type: path
+  release_url:
+    description:
+      - Base URL of Istio's releases. The archive is
+        C(<release_url>/<version>/istioctl-<version>-<system>-<machine>.tar.gz), its checksum has the same name with
+        C(.sha256) at the end.
+      - The default is C(https://storage.googleapis.com/istio-release/releases).
+    type: str
+  cache_dir:
+    description:
+      - Folder for downloaded C(istioctl)s.
+      - The default is the folder C(istioctl) in E(HYBRIDMESH_CACHE), else in C(hybridmesh) in E(XDG_CACHE_HOME), else
+        in C(~/.cache/hybridmesh).
+    type: path
+  readiness_timeout:
+    description: Time until everything must be ready, in seconds.
+    type: int
+    default: 300
+  allow_upgrade:
+    description: Whether the version of what is installed may change.
+    type: bool
+    default: false
+  ignore_precheck:
+    description:
+      - Whether to go on where C(istioctl experimental precheck) has findings, which are then shown as a warning.
+      - The pre-check runs before a first installation and before a change of version.
+    type: bool
+    default: false
+seealso:
+  - module: hybridmesh.istio.mesh_info
+  - module: hybridmesh.istio.eastwest_gateway
+"""
+
+EXAMPLES = r"""
+- name: Istio's control plane
+  hybridmesh.istio.istio_install:
+    version: 1.30.3
+    spec:
+      profile: minimal
+      values:
+        global:
+          meshID: mesh1
+          network: network1
+          multiCluster:
+            clusterName: cluster1
+
+- name: The same, one minor up
+  hybridmesh.istio.istio_install:
+    version: 1.31.0
+    allow_upgrade: true
+    spec: "{{ my_spec }}"
+"""
+
+RETURN = r"""
+managed:
+  description: Whether the installation is this collection's own. If not, nothing was changed.
+  returned: success
+  type: bool
+version:
+  description: Version of Istio, as installed now.
+  returned: success
+  type: str
+previous_version:
+  description: Version that was there before; empty for none.
+  returned: success
+  type: str
+istioctl:
+  description: Path of the C(istioctl) that was used; empty where none was needed.
+  returned: success
+  type: str
+objects:
+  description: Each object that was changed, or would be.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: The object's kind.
+      type: str
+    namespace:
+      description: Its namespace; empty for objects without one.
+      type: str
+    name:
+      description: Its name.
+      type: str
+    action:
+      description: V(create), V(update) or V(delete).
+      type: str
+report:
+  description: The same in words, one line for each object.
+  returned: success
+  type: list
+  elements: str
+  sample: [would create Deployment istio-system/istiod]
+foreign:
+  description: The control planes in the cluster that somebody else installed.
+  returned: success
+  type: list
+  elements: str
+vm_needs:
+  description: What a control plane of somebody else lacks for virtual machines, and what to do about it.
+  returned: success
+  type: list
+  elements: str
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _manifest
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster, connection_argument_spec
+from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
+from ansible_collections.hybridmesh.istio.plugins.module_utils._install import Installation, Wanted, istiods
+from ansible_collections.hybridmesh.istio.plugins.module_utils._istioctl import Finder, Istioctl
+
+ARGUMENTS: dict[str, t.Any] = {
+    "name": {"type": "str"},
+    "role": {"type": "str", "default": "control-plane"},
+    "spec": {"type": "dict", "default": {}},
+    "istio_namespace": {"type": "str", "default": "istio-system"},
+    "revision": {"type": "str"},
+    "version": {"type": "str"},
+    "istioctl": {"type": "path"},
+    "release_url": {"type": "str"},
+    "cache_dir": {"type": "path"},
+    "readiness_timeout": {"type": "int", "default": 300},
+    "allow_upgrade": {"type": "bool", "default": False},
+    "ignore_precheck": {"type": "bool", "default": False},
+}
+
+
+def wanted(options: t.Mapping[str, t.Any]) -> Wanted:
+    """What the options ask for."""
+    revision = options["revision"] or ""
+    return Wanted(
+        name=options["name"] or "-".join(filter(None, ["control-plane", revision])),
+        role=options["role"],
+        spec=options["spec"],
+        namespace=options["istio_namespace"],
+        revision=revision,
+        allow_upgrade=options["allow_upgrade"],
+        ignore_precheck=options["ignore_precheck"],
+        readiness_timeout=options["readiness_timeout"],
+    )
+
+
+def run(module: AnsibleModule) -> dict[str, t.Any]:
+    """Brings the installation about and tells what came of it."""
+    options = module.params
+    cluster = Cluster(options)
+    installation = Installation(cluster, wanted(options))
+    answer: dict[str, t.Any] = {
+        "changed": False,
+        "managed": True,
+        "version": "",
+        "previous_version": "",
+        "istioctl": "",
+        "objects": [],
+        "report": [],
+        "foreign": [],
+        "vm_needs": [],
+    }
+    if options["role"] == "control-plane" and not installation.marked:
+        theirs = [istiod for istiod in istiods(installation.applier) if not istiod.marked]
+        if theirs:
+            return dict(
+                answer,
+                managed=False,
+                version=theirs[0].version,
+                previous_version=theirs[0].version,
+                foreign=[str(istiod) for istiod in theirs],
+            )
+    if options["version"]:
+        installation.judge_version(options["version"])
+    finder = Finder(module.run_command, options["release_url"], options["cache_dir"])
+    path, version = finder.find(options["version"], options["istioctl"])
+    istioctl = Istioctl(path, version, cluster, module.run_command, module.tmpdir, options["istio_namespace"])
+    result = installation.converge(istioctl, module.check_mode)
+    for finding in result.precheck:
+        module.warn(f"istioctl's pre-check: {finding}")
+    if result.unjudged_proxies:
+        module.warn("the version of these proxies can't be told: " + ", ".join(result.unjudged_proxies))
+    answer.update(
+        changed=bool(result.changes),
+        version=result.version,
+        previous_version=result.previous_version,
+        istioctl=path,
+        objects=[
+            {
+                "kind": change.ref.kind,
+                "namespace": change.ref.namespace,
+                "name": change.ref.name,
+                "action": change.action,
+            }
+            for change in result.changes
+        ],
+        report=_manifest.summary(result.changes, module.check_mode),
+    )
+    if module._diff:
+        answer["diff"] = _manifest.diff(result.changes)
+    return answer
+
+
+def main() -> None:
+    """Runs the module."""
+    module = AnsibleModule(argument_spec=dict(ARGUMENTS, **connection_argument_spec()), supports_check_mode=True)
+    try:
+        module.exit_json(**run(module))
+    except MeshError as error:
+        module.fail_json(msg=str(error), found=error.found, expected=error.expected, next_step=error.next_step)
+
+
+if __name__ == "__main__":
+    main()
