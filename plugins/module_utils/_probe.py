@@ -146,13 +146,17 @@ def identity_matches(expected: str, identities: t.Iterable[str]) -> bool:
     return False
 
 
-# Counters of an endpoint that prove an answer: HTTP counts answers; TCP only connections that were made.
-def answered(stats: t.Mapping[str, int]) -> bool:
-    """Whether an endpoint's grown counters show an answer, and not only an attempt."""
+def answered(stats: t.Mapping[str, int], every_request: bool) -> bool:
+    """Whether an endpoint's grown counters show an answer, and not only an attempt.
+
+    Args:
+        stats: what the counters did.
+        every_request: whether every request of that time was answered. Of TCP, Envoy counts connections only.
+    """
     if stats.get("rq_success"):
         return True
     tried = stats.get("cx_total", 0) - stats.get("cx_connect_fail", 0)
-    return tried > 0 and not stats.get("rq_error")
+    return every_request and tried > 0 and not stats.get("rq_error")
 
 
 class Node(t.NamedTuple):
@@ -281,7 +285,7 @@ def judge_target(
     secured = {
         endpoint: known[cluster].get(endpoint, Transport(False, []))
         for endpoint, (cluster, stats) in endpoints.items()
-        if answered(stats)
+        if answered(stats, answer.get("status") is not None)
     }
     identities = sorted({identity for transport in secured.values() for identity in transport.identities})
     verdict, evidence, next_step = _judge_request(target, answer, grown, endpoints, secured, identities)

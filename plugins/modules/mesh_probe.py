@@ -61,6 +61,8 @@ attributes:
     support: full
   diff_mode:
     support: none
+  idempotent:
+    support: full
 seealso:
   - module: hybridmesh.istio.workload_entry_info
   - module: hybridmesh.istio.workload_probe

@@ -81,12 +81,15 @@ options:
     default: true
 extends_documentation_fragment:
   - hybridmesh.istio.attributes
+  - hybridmesh.istio.attributes.cluster
   - hybridmesh.istio.cluster
 attributes:
   check_mode:
     support: full
   diff_mode:
     support: none
+  idempotent:
+    support: full
 seealso:
   - module: hybridmesh.istio.mesh_probe
   - module: hybridmesh.istio.workload_probe
