@@ -1,0 +1,384 @@
+#!/usr/bin/python
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All files of an Istio sidecar on its virtual machine, at once."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: sidecar_config
+short_description: Files of an Istio sidecar on a virtual machine
+version_added: 0.1.0
+description:
+  - Writes what a sidecar reads on its machine, in one round trip. All files are replaced together, each by a rename, so
+    that a full disk or a killed run leaves the old ones whole.
+  - Says which files changed and what that calls for. What a run that was cut off left undone is said again by the next.
+  - Lines in C(/etc/hosts) are kept between markers; nothing else in that file is touched.
+  - Starts and stops nothing.
+  - The token is only taken over a connection that hands it on without a file; see O(token).
+author:
+  - hybridmesh.istio contributors (@hybridmesh)
+extends_documentation_fragment:
+  - hybridmesh.istio.attributes
+options:
+  files:
+    description:
+      - The files of the machine's WorkloadGroup by name, V(cluster.env), V(mesh.yaml), V(root-cert.pem) and V(hosts),
+        as the lookup P(hybridmesh.istio.sidecar_bootstrap#lookup) returns them.
+    type: dict
+  address:
+    description: The address that the machine is known by in the mesh. Required with O(files).
+    type: str
+  environment:
+    description: Further variables for the sidecar's unit on this machine.
+    type: dict
+    default: {}
+  concurrency:
+    description: Number of Envoy's worker threads. Without it the group's setting counts, or one for each CPU is used.
+    type: int
+  capture:
+    description: Which traffic the sidecar captures. Required with O(files).
+    type: dict
+    suboptions:
+      inbound_ports:
+        description:
+          - Ports whose inbound traffic is captured; V(*) stands for all, an empty list for none.
+          - Those that the group's C(cluster.env) names are captured where it is left out.
+        type: list
+        elements: str
+      management_ports:
+        description: Ports that are never captured inbound, whatever else is said.
+        type: list
+        elements: int
+        default: [22]
+      exclude_inbound_ports:
+        description: Further ports that are not captured inbound.
+        type: list
+        elements: int
+        default: []
+      outbound_ranges:
+        description: Networks to which outbound traffic is captured; V(*) stands for all.
+        type: list
+        elements: str
+        default: ['*']
+      exclude_outbound_ranges:
+        description: Networks to which outbound traffic is not captured. The clouds' metadata address always is one.
+        type: list
+        elements: str
+        default: []
+      exclude_outbound_ports:
+        description: Ports to which outbound traffic is not captured.
+        type: list
+        elements: int
+        default: []
+      exclude_interfaces:
+        description: Network interfaces whose traffic is not captured at all.
+        type: list
+        elements: str
+        default: []
+      environment:
+        description: Further variables for C(istio-iptables); they win over all of the above.
+        type: dict
+        default: {}
+  own_files:
+    description: Further files, such as units and scripts. They belong to root.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Where it goes.
+        type: path
+        required: true
+      content:
+        description: What it holds.
+        type: str
+        required: true
+      mode:
+        description: Its permissions, octal.
+        type: str
+        default: '0644'
+      effects:
+        description: What a change of it calls for.
+        type: list
+        elements: str
+        choices: [restart, capture, reload]
+        default: []
+  package:
+    description: Where the installed package came from, C(source) and C(checksum), kept on the machine for the next run.
+    type: dict
+  discard_certificate:
+    description: Removes the workload certificate and its key, which are of no use for this group or mesh.
+    type: bool
+    default: false
+  token:
+    description:
+      - The service account token to put in place, for its owner only. Other options are not allowed beside it.
+      - Refused unless the connection pipelines, since Ansible would write the token to temporary files otherwise.
+    type: str
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details: The token is never shown.
+  idempotent:
+    support: full
+seealso:
+  - module: hybridmesh.istio.sidecar_info
+  - plugin: hybridmesh.istio.sidecar_bootstrap
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+- name: The group's files, with this machine's address
+  hybridmesh.istio.sidecar_config:
+    files: "{{ lookup('hybridmesh.istio.sidecar_bootstrap', 'shop/billing') }}"
+    address: 192.0.2.21
+    capture:
+      exclude_outbound_ranges: [198.51.100.0/24]
+
+- name: A token, where one is needed
+  hybridmesh.istio.sidecar_config:
+    token: "{{ lookup('hybridmesh.istio.sidecar_token', 'shop/billing') }}"
+  no_log: true
+  vars:
+    ansible_pipelining: true
+"""
+
+RETURN = r"""
+files:
+  description: Paths that were changed, or would be.
+  returned: always
+  type: list
+  elements: str
+effects:
+  description:
+    - What is still to be done, now or from a run that was cut off. V(restart) the sidecar, apply the V(capture) anew,
+      V(reload) systemd.
+  returned: always
+  type: list
+  elements: str
+reasons:
+  description: Which path calls for which effect, as text.
+  returned: always
+  type: list
+  elements: str
+would:
+  description: One line for each change, as C(would create PATH); in check mode only.
+  returned: in check mode
+  type: list
+  elements: str
+"""
+
+import json
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _atomic, _capture, _vm_facts, _vm_files
+
+
+def capture_options() -> dict[str, t.Any]:
+    """The argument spec of `capture`."""
+    ports = {"type": "list", "elements": "int", "default": []}
+    return {
+        "inbound_ports": {"type": "list", "elements": "str"},
+        "management_ports": dict(ports, default=[22]),
+        "exclude_inbound_ports": ports,
+        "outbound_ranges": {"type": "list", "elements": "str", "default": ["*"]},
+        "exclude_outbound_ranges": {"type": "list", "elements": "str", "default": []},
+        "exclude_outbound_ports": ports,
+        "exclude_interfaces": {"type": "list", "elements": "str", "default": []},
+        "environment": {"type": "dict", "default": {}},
+    }
+
+
+def as_text(values: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """Variables as an environment has them: YAML's true is istio's `true`."""
+    return {str(name): str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
+
+
+def wanted_files(params: t.Mapping[str, t.Any]) -> list[_vm_files.File]:
+    """All files as they must be.
+
+    Raises:
+        ValueError: a value can't be written the way it must be.
+        KeyError: a file of the group is missing.
+    """
+    current = {path: _atomic.read(path) for path, _effects in _vm_files.GROUP_FILES.values()}
+    files = _vm_files.group_files(params["files"], current)
+    group = _capture.parse_environment(params["files"]["cluster.env"])
+    sidecar_env = _capture.parse_environment(_vm_facts.read(_vm_files.SIDECAR_ENV) or "")
+    capture = dict(params["capture"], environment=as_text(params["capture"]["environment"]))
+    files += [
+        _vm_files.File(
+            _vm_files.UNIT_ENV,
+            _vm_files.unit_environment(params["address"], as_text(params["environment"]), params["concurrency"]),
+            effects=("restart",),
+        ),
+        _vm_files.File(
+            _vm_files.CAPTURE_ENV,
+            _capture.render_environment(_capture.settings(group, sidecar_env, _capture.Wanted(**capture))),
+            effects=("capture",),
+        ),
+    ]
+    hosts = _atomic.read(_vm_files.HOSTS) or ""
+    files.append(_vm_files.File(_vm_files.HOSTS, _vm_files.managed_block(hosts, params["files"]["hosts"])))
+    return files
+
+
+def own_files(params: t.Mapping[str, t.Any]) -> list[_vm_files.File]:
+    """The role's own files, and the record of the package."""
+    files = [
+        _vm_files.File(item["path"], item["content"], "root", int(item["mode"], 8), tuple(item["effects"]))
+        for item in params["own_files"]
+    ]
+    if params["package"]:
+        record = json_text(params["package"])
+        files.append(_vm_files.File(_vm_files.PACKAGE_RECORD, record))
+    return files
+
+
+def json_text(value: t.Any) -> str:
+    """A value as a line of JSON, the same for the same value."""
+    return json.dumps(value, sort_keys=True) + "\n"
+
+
+def write_token(module: AnsibleModule) -> None:
+    """Puts the token in place, and ends the module."""
+    folder = _vm_files.Folder("/var/run/secrets/tokens", _vm_files.USER, 0o700)
+    content = module.params["token"]
+    changes = [
+        _atomic.compare_folder(folder.path, folder.owner, folder.mode),
+        _atomic.compare_file(_vm_files.TOKEN, content, _vm_files.USER, 0o600),
+    ]
+    todo = [change for change in changes if change is not None]
+    if todo and not module.check_mode:
+        _atomic.apply(todo)
+    module.exit_json(changed=bool(todo), files=[change.path for change in todo], effects=[], reasons=[])
+
+
+def discarded(module: AnsibleModule) -> list[str]:
+    """Removes the certificate and the key where that is asked for; returns the paths."""
+    if not module.params["discard_certificate"]:
+        return []
+    paths = [path for path in (_vm_files.KEY, _vm_files.CERTIFICATE) if os.path.exists(path)]
+    if not module.check_mode:
+        for path in paths:
+            os.unlink(path)
+    return paths
+
+
+def describe(change: _atomic.Change) -> dict[str, t.Any]:
+    """One change as Ansible shows it with --diff."""
+    header = f"{change.path} ({change.owner}, {change.mode:04o})"
+    if change.after is None:
+        return {"prepared": f"{header}: {change.what}\n"}
+    return {
+        "before_header": header,
+        "after_header": header,
+        "before": change.before or "",
+        "after": change.after,
+    }
+
+
+def configure(module: AnsibleModule) -> dict[str, t.Any]:
+    """Compares, writes unless in check mode, and says what there is to tell."""
+    params = module.params
+    files = own_files(params)
+    folders: list[_vm_files.Folder] = []
+    if params["files"]:
+        files += wanted_files(params)
+        folders = list(_vm_files.FOLDERS)
+    changes: list[_atomic.Change] = []
+    reasons: dict[str, list[str]] = {}
+    for folder in folders:
+        change = _atomic.compare_folder(folder.path, folder.owner, folder.mode)
+        if change is not None:
+            changes.append(change)
+    effects: set[str] = set()
+    for item in files:
+        change = _atomic.compare_file(item.path, item.content, item.owner, item.mode)
+        if change is None:
+            continue
+        changes.append(change)
+        # A file that can't be read by its owner has the same effect as a wrong one.
+        effects.update(item.effects)
+        for effect in item.effects:
+            reasons.setdefault(effect, []).append(item.path)
+    recorded = _vm_facts.read(_vm_files.PENDING)
+    pending = _vm_files.merge_pending(recorded, effects)
+    if pending and (recorded or "").split() != pending:
+        # Written first: should this run end here, the next one knows what is left to do.
+        note = _atomic.Change(_vm_files.PENDING, recorded, "\n".join(pending) + "\n", 0o644, "root")
+        if not module.check_mode:
+            _atomic.apply([note])
+    if changes and not module.check_mode:
+        _atomic.apply(changes)
+    gone = discarded(module)
+    result: dict[str, t.Any] = {
+        "changed": bool(changes or gone),
+        "files": [change.path for change in changes] + gone,
+        "effects": pending,
+        "reasons": [f"{effect}: {', '.join(paths)}" for effect, paths in sorted(reasons.items())],
+        "diff": [describe(change) for change in changes] + [{"prepared": f"{path}: removed\n"} for path in gone],
+    }
+    if module.check_mode:
+        result["would"] = [f"would {change.what} {change.path}" for change in changes]
+        result["would"] += [f"would remove {path}" for path in gone]
+    return result
+
+
+def main() -> None:
+    """Runs the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "files": {"type": "dict"},
+            "address": {"type": "str"},
+            "environment": {"type": "dict", "default": {}},
+            "concurrency": {"type": "int"},
+            "capture": {"type": "dict", "options": capture_options()},
+            "own_files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "content": {"type": "str", "required": True},
+                    "mode": {"type": "str", "default": "0644"},
+                    "effects": {
+                        "type": "list",
+                        "elements": "str",
+                        "choices": ["restart", "capture", "reload"],
+                        "default": [],
+                    },
+                },
+            },
+            "package": {"type": "dict"},
+            "discard_certificate": {"type": "bool", "default": False},
+            "token": {"type": "str", "no_log": True},
+        },
+        required_by={"files": ["address", "capture"]},
+        mutually_exclusive=[["token", "files"], ["token", "package"]],
+        supports_check_mode=True,
+    )
+    try:
+        if module.params["token"]:
+            write_token(module)
+        module.exit_json(**configure(module))
+    except KeyError as error:
+        module.fail_json(msg=f"files: {error.args[0]} is missing; give all that the lookup sidecar_bootstrap returns")
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        module.fail_json(
+            msg=f"Found: {error.strerror}{place}. Expected: the sidecar's files can be written. "
+            "Next step: make room or mend that path, and run again; no file was changed in part."
+        )
+
+
+if __name__ == "__main__":
+    main()

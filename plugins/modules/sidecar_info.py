@@ -1,0 +1,284 @@
+#!/usr/bin/python
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything about a virtual machine that the role vm_sidecar decides by."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: sidecar_info
+short_description: Facts about a virtual machine and its Istio sidecar
+version_added: 0.1.0
+description:
+  - Reads, in one round trip, all that has to be known before an Istio sidecar is installed or changed on a machine.
+  - Tries connections from the machine, and says how those that fail would be routed.
+  - With O(proof), looks from the machine whether names, what is outside of the mesh and the mesh itself are reached
+    with the capture on.
+  - Never returns the content of a key or a token.
+author:
+  - hybridmesh.istio contributors (@hybridmesh)
+extends_documentation_fragment:
+  - hybridmesh.istio.attributes
+options:
+  targets:
+    description:
+      - TCP connections to try, as C(host:port).
+      - While traffic is captured, they are tried as the sidecar's user, past the capture, if the machine has that user.
+    type: list
+    elements: str
+    default: []
+  other_ports:
+    description:
+      - Ports to try on the host of a target that gives no answer. One that answers shows that there is a route, and
+        that a firewall stops the target's own port.
+    type: list
+    elements: int
+    default: [15014, 15010, 8080, 443]
+  timeout:
+    description: Seconds to wait for each connection or answer.
+    type: float
+    default: 3.0
+  names:
+    description: Names for which lines in C(/etc/hosts), other than this collection's own, are returned.
+    type: list
+    elements: str
+    default: []
+  controller_time:
+    description: The controller's time in seconds since the epoch, to compare the machine's clock with.
+    type: float
+  proof:
+    description: What to look at with the capture on. Without it nothing is tried.
+    type: dict
+    suboptions:
+      names:
+        description:
+          - Names that must be answered as well with the capture as without it. The machine's own name is tried where it
+            is empty.
+        type: list
+        elements: str
+        default: []
+      egress:
+        description:
+          - What is outside of the mesh and has to be reached as well with the capture as without it, as V(http://host/path),
+            V(https://host) or V(tls://host:port).
+        type: list
+        elements: str
+        default: []
+      mesh_name:
+        description: The name of istiod that its certificate holds.
+        type: str
+        required: true
+      mesh_port:
+        description: The port of istiod.
+        type: int
+        default: 15012
+      roots:
+        description: The mesh's root certificates, PEM.
+        type: str
+        required: true
+      dns_capture:
+        description: Whether the sidecar answers for names of the mesh.
+        type: bool
+        default: true
+      timeout:
+        description: Seconds after which a check that keeps failing is given up.
+        type: int
+        default: 15
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+seealso:
+  - module: hybridmesh.istio.sidecar_config
+"""
+
+EXAMPLES = r"""
+- name: What is on this machine, and does it reach the gateway
+  hybridmesh.istio.sidecar_info:
+    targets: ["203.0.113.10:15012"]
+    controller_time: "{{ now(utc=true).timestamp() }}"
+  register: vm
+"""
+
+RETURN = r"""
+vm:
+  description: The facts.
+  returned: always
+  type: dict
+  contains:
+    address:
+      description: The address that the machine sends from to the first target (or by its default route).
+      type: str
+    clock_offset:
+      description: Seconds that the machine's clock is ahead of O(controller_time); negative when behind.
+      type: float
+    reach:
+      description:
+        - One entry for each of O(targets), with C(target), C(ok), C(error) (timeout, refused, unreachable, no_route,
+          denied, reset, name, failed), C(seconds), and for those that failed C(route) and C(elsewhere) (whether another
+          port of the same host answered).
+      type: list
+      elements: dict
+    os:
+      description: C(id), C(version_id) and C(pretty_name) of the system.
+      type: dict
+    architecture:
+      description: V(amd64), V(arm64), or what the kernel calls it.
+      type: str
+    package:
+      description: C(version), C(status) and C(record) of the sidecar's package.
+      type: dict
+    units:
+      description: C(present), C(active), C(sub) and C(enabled) of each unit of the sidecar.
+      type: dict
+    listeners:
+      description: Who listens on the ports 15000 to 15090.
+      type: list
+      elements: dict
+    ssh_ports:
+      description: The ports by which the machine is reached by ssh.
+      type: list
+      elements: int
+    certificate:
+      description: C(present), C(valid), C(remaining) (s), C(age) (share of its life), C(identity), C(roots) (SHA-256).
+      type: dict
+    token:
+      description: C(present), C(remaining) (seconds), C(audiences) and C(subject) of the token on the machine.
+      type: dict
+    capture:
+      description: Whether the capture is C(applied), and whether it is C(held) off by the dead man's timer.
+      type: dict
+proof:
+  description: The verdicts, each with C(check), C(ok), C(found), C(expected) and C(next_step).
+  returned: when O(proof) is given
+  type: list
+  elements: dict
+"""
+
+import functools
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _proof, _reach, _vm_facts
+
+# Where packets to anywhere would go; documentation addresses (RFC 5737) are never somebody's.
+ANYWHERE = "192.0.2.1"
+
+
+def try_target(target: str, timeout: float, other_ports: t.Sequence[int]) -> dict[str, t.Any]:
+    """One connection; where it fails, also what else is known about the way."""
+    result = _reach.tcp(target, timeout)
+    if result["ok"]:
+        return result
+    host, port = _reach.split_target(target)
+    if result["error"] == "timeout":
+        others = [f"[{host}]:{other}" if ":" in host else f"{host}:{other}" for other in other_ports if other != port]
+        answers = _reach.each(functools.partial(_reach.tcp, timeout=timeout), others)
+        result["elsewhere"] = any(answer["ok"] or answer["error"] == "refused" for answer in answers)
+    return result
+
+
+def try_all(params: t.Mapping[str, t.Any], captured: bool, run: _reach.Run) -> list[dict[str, t.Any]]:
+    """All targets at once, past the capture if it is on."""
+    if not params["targets"]:
+        return []
+
+    def tries() -> list[dict[str, t.Any]]:
+        return _reach.each(
+            functools.partial(try_target, timeout=params["timeout"], other_ports=params["other_ports"]),
+            params["targets"],
+        )
+
+    user = _vm_facts.sidecar_user()
+    results = list(_reach.as_user(*user, tries)) if captured and user else tries()
+    for result in results:
+        if not result["ok"]:
+            result["route"] = _reach.route_to(_reach.split_target(result["target"])[0], run)
+    return results
+
+
+def runner(module: AnsibleModule) -> _reach.Run:
+    """How the facts' commands are run: a command that is missing or fails has just nothing to say."""
+
+    def run(command: t.Sequence[str]) -> str:
+        _code, out, err = module.run_command(list(command), handle_exceptions=False)
+        return str(out or err)
+
+    def run_if_there(command: t.Sequence[str]) -> str:
+        try:
+            return run(command)
+        except OSError:
+            return ""
+
+    return run_if_there
+
+
+def prove(module: AnsibleModule, params: t.Mapping[str, t.Any], hostname: str) -> list[dict[str, t.Any]]:
+    """The verdicts on what is reached with the capture on."""
+    user = _vm_facts.sidecar_user()
+    if user is None:
+        module.fail_json(msg="proof: this machine has no user istio-proxy; install the sidecar first")
+        raise AssertionError("fail_json does not return")
+    asked = params["proof"]
+    wanted = _proof.Wanted(
+        names=asked["names"] or [hostname],
+        egress=asked["egress"],
+        mesh_name=asked["mesh_name"],
+        mesh_port=asked["mesh_port"],
+        roots=asked["roots"],
+        dns_capture=asked["dns_capture"],
+        user=user,
+        timeout=params["timeout"],
+    )
+    return _proof.prove(runner(module), wanted, time.monotonic() + asked["timeout"])
+
+
+def main() -> None:
+    """Runs the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "targets": {"type": "list", "elements": "str", "default": []},
+            "other_ports": {"type": "list", "elements": "int", "default": [15014, 15010, 8080, 443]},
+            "timeout": {"type": "float", "default": 3.0},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "controller_time": {"type": "float"},
+            "proof": {
+                "type": "dict",
+                "options": {
+                    "names": {"type": "list", "elements": "str", "default": []},
+                    "egress": {"type": "list", "elements": "str", "default": []},
+                    "mesh_name": {"type": "str", "required": True},
+                    "mesh_port": {"type": "int", "default": 15012},
+                    "roots": {"type": "str", "required": True},
+                    "dns_capture": {"type": "bool", "default": True},
+                    "timeout": {"type": "int", "default": 15},
+                },
+            },
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    result: dict[str, t.Any] = {"changed": False}
+    try:
+        for target in params["targets"]:
+            _reach.split_target(target)
+    except ValueError as error:
+        module.fail_json(msg=f"targets: {error}")
+    run = runner(module)
+    facts = _vm_facts.collect(run, params["names"])
+    if params["controller_time"] is not None:
+        facts["clock_offset"] = round(facts["time"] - params["controller_time"], 3)
+    facts["reach"] = try_all(params, facts["capture"]["applied"], run)
+    towards = _reach.split_target(params["targets"][0])[0] if params["targets"] else ANYWHERE
+    facts["address"] = _reach.source_address(towards)
+    result["vm"] = facts
+    if params["proof"]:
+        result["proof"] = prove(module, params, facts["hostname"])
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
