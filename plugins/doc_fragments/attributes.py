@@ -18,6 +18,7 @@ attributes:
     description: Whether C(--diff) shows what changes, or would change.
   idempotent:
     description: Whether a second run with the same arguments reports no change, if nobody changed anything in between.
+    support: full
 """
 
     CLUSTER = r"""

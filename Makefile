@@ -1,0 +1,104 @@
+# What people do with a checkout. `make` alone lists it all.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# Runs a command with the newest Python here and the newest ansible-core for it, and with all tools, respectively.
+WITH_RUN := tools/with run
+WITH_TOOLS := tools/with tools
+STAGE := tools/stage
+
+# These print names or paths, and make what they print the path of, so they are asked only where a rule needs them.
+matrix = $(shell tools/environment --matrix)
+# For each ansible-core the newest of its Pythons.
+newest_of_each_core = $(shell tools/environment --matrix 2> /dev/null | awk -F-py '{newest[$$1] = $$0} END {for (core in newest) print newest[core]}' | sort)
+cache = $${HYBRIDMESH_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/hybridmesh}
+installed = $(cache)/artifact/$$(pwd -P | sha256sum | cut -c1-12)
+
+##@ Two commands
+
+.PHONY: demo
+demo: bootstrap ## Set everything up and bring two VMs into a real mesh on this machine
+	@$(MAKE) --no-print-directory lab
+	@$(WITH_RUN) ansible-playbook site.yml
+
+.PHONY: test
+test: bootstrap ## All tests: lint, types, sanity, unit, artifact, lab, molecule
+	@tools/check environments artifact \; $(CHECKS) \; lab molecule test-lab
+
+##@ The tests, one by one
+
+CHECKS = lint types docs-check $(addprefix sanity-,$(newest_of_each_core)) $(addprefix unit-,$(matrix)) artifact-check
+
+.PHONY: checks
+checks: bootstrap ## Everything of `make test` that needs no lab
+	@tools/check environments artifact \; $(CHECKS)
+
+.PHONY: lint
+lint: ## yamllint, ruff, shellcheck, ansible-lint (profile production)
+	@$(STAGE) lint "yamllint, ruff, shellcheck, ansible-lint" $(WITH_TOOLS) tools/lint
+
+.PHONY: types
+types: ## mypy, strict
+	@$(STAGE) types "mypy, strict, over the plugins and what they share" $(WITH_TOOLS) mypy
+
+.PHONY: sanity
+sanity: artifact ## ansible-test sanity on the built artifact, with each ansible-core
+	@$(MAKE) --no-print-directory $(addprefix sanity-,$(newest_of_each_core))
+
+sanity-%:
+	@$(STAGE) sanity-$* "ansible-test sanity on the built artifact" tools/sanity $* "$(installed)"
+
+.PHONY: unit
+unit: artifact ## Unit tests on the built artifact, with each ansible-core and Python
+	@$(MAKE) --no-print-directory $(addprefix unit-,$(matrix))
+
+unit-%:
+	@cd "$(installed)/ansible_collections/hybridmesh/istio" && $(CURDIR)/$(STAGE) unit-$* "unit tests on the built artifact" \
+	  $(CURDIR)/tools/with $* pytest -q -p no:cacheprovider tests/unit
+
+.PHONY: artifact
+artifact: ## Build the collection and install it outside the checkout
+	@$(STAGE) artifact "ansible-galaxy collection build, and install elsewhere" tools/artifact
+
+.PHONY: artifact-check
+artifact-check: ## Use the installed artifact from another folder
+	@$(STAGE) artifact-check "documentation, playbooks and roles of the installed artifact" tools/artifact-check "$(installed)"
+
+.PHONY: molecule
+molecule: ## Molecule scenario `default`: site.yml on the lab, twice, proof, reset
+	@$(STAGE) molecule "molecule scenario default on the lab" $(WITH_TOOLS) molecule test -s default
+
+.PHONY: test-lab
+test-lab: ## tests/lab with the installed artifact, on the lab
+	@$(STAGE) test-lab "tests/lab with the installed artifact" tools/test-lab "$(installed)"
+
+.PHONY: environments
+environments:
+	@$(STAGE) environments "virtual environments, made once for each set of requirements" tools/environment --all
+
+##@ The lab
+
+-include lab/lab.mk
+
+##@ Documentation
+
+.PHONY: docs
+docs: ## Generate the roles' README files and the changelog's text
+	@$(WITH_TOOLS) tools/roles-readme
+
+.PHONY: docs-check
+docs-check: ## Are the generated texts up to date, and is all documentation well-formed?
+	@$(STAGE) docs-check "antsibull-docs, changelog, generated README files" $(WITH_TOOLS) tools/docs-check
+
+##@ Housekeeping
+
+.PHONY: bootstrap
+bootstrap:
+	@tools/bootstrap
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
