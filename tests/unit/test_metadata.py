@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from ansible_collections.hybridmesh.istio.plugins.doc_fragments.cluster import ModuleDocFragment
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import connection_argument_spec
 
