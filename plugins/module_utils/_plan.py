@@ -7,36 +7,65 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _preflight, _sidecar_version, _vm_files
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _capture, _preflight, _sidecar_version, _vm_files
 
 Facts = t.Mapping[str, t.Any]
 
 # A certificate that ends sooner than this is not relied on: the agent renews at half its life, so it did not.
 CERTIFICATE_MARGIN = 600
+PACKAGE = "istio-sidecar"
 UNITS = ("istio.service", "istio-capture.service")
 
 
-def package_plan(facts: Facts, wanted: Facts) -> dict[str, t.Any]:
+def wanted_package(asked: Facts, architecture: str, mesh_version: str | None) -> dict[str, t.Any]:
+    """Which package is wanted, from the role's variables.
+
+    Args:
+        asked: `path` with `path_checksum`, or `url`, or `apt` (a package's name), or `release_url`; and `version`,
+            `checksum`.
+        architecture: in Debian's words.
+        mesh_version: istiod's version, the default.
+
+    Returns:
+        `source` (path, url, apt or release), `url`, `version`, `explicit` (the user named a version or a package,
+        rather than leaving it at istiod's), `checksum` (SHA-256), `checksum_url` (where it is published).
+    """
+    version, checksum = asked.get("version"), asked.get("checksum")
+    wanted = {"url": None, "version": version, "explicit": bool(version), "checksum": checksum, "checksum_url": None}
+    if asked.get("path"):
+        return dict(wanted, source="path", url=asked["path"], explicit=True, checksum=asked.get("path_checksum"))
+    if asked.get("url"):
+        checksum_url = None if checksum else asked["url"] + ".sha256"
+        return dict(wanted, source="url", url=asked["url"], explicit=True, checksum_url=checksum_url)
+    wanted["version"] = version or mesh_version
+    if asked.get("apt"):
+        return dict(wanted, source="apt", url=asked["apt"])
+    suffix = "" if architecture == "amd64" else f"-{architecture}"
+    url = "{}/{}/deb/{}{}.deb".format(str(asked["release_url"]).rstrip("/"), wanted["version"], PACKAGE, suffix)
+    return dict(wanted, source="release", url=url, checksum_url=None if checksum else url + ".sha256")
+
+
+def package_plan(facts: Facts, wanted: Facts, mesh_version: str | None) -> dict[str, t.Any]:
     """Whether the sidecar's package has to be installed, and why.
 
     Args:
         facts: `package` as `sidecar_info` returns it: version, status, record.
-        wanted: `source` (release, url, path or apt), `version` (or null), `explicit` (the user named a version or a
-            package, rather than leaving it at istiod's), `url`, `checksum`, `mesh_version`.
+        wanted: what `wanted_package` returned.
+        mesh_version: istiod's version.
 
     Returns:
-        `needed`, `reason` (or null), `from` (the installed version or null).
+        All of `wanted`, and `needed`, `reason` (or null), `installed` (the version on the machine or null).
     """
     package = facts.get("package") or {}
     installed, record = package.get("version"), package.get("record") or {}
-    plan = {"needed": True, "reason": None, "from": installed}
+    plan = dict(wanted, needed=True, reason=None, installed=installed)
     if not installed:
         return dict(plan, reason="it is not installed")
     if package.get("status") != "installed":
         return dict(plan, reason=f"the package is {package.get('status')}")
     version, checksum = wanted.get("version"), wanted.get("checksum")
     if version and not _sidecar_version.same(version, installed):
-        if wanted.get("explicit") or _unsupported(installed, wanted.get("mesh_version")):
+        if wanted.get("explicit") or _unsupported(installed, mesh_version):
             return dict(plan, reason=f"version {installed} is installed, {version} is wanted")
         # Istio's own upgrade must not restart every sidecar at the next run: an older one that istiod supports stays.
         return dict(plan, needed=False)
@@ -110,34 +139,48 @@ def identity_of(proxy_config: Facts) -> str | None:
         return None
 
 
+def pod_target(files: t.Mapping[str, str], wanted: Facts) -> str | None:
+    """Where a pod should reach the machine, to see whether there is a way; None where no port is to be reached."""
+    ports: t.Sequence[t.Any] | None = wanted.get("inbound_ports")
+    if ports is None:
+        ports = _capture.parse_environment(files.get("cluster.env", "")).get("ISTIO_INBOUND_PORTS", "").split(",")
+    numbers = [str(port) for port in ports if str(port).isdigit()]
+    return f"{wanted['address']}:{numbers[0]}" if numbers and wanted.get("address") else None
+
+
 def plan(facts: Facts, wanted: Facts) -> dict[str, t.Any]:
     """All that has to be done to one machine, and all that stands in the way.
 
     Args:
         facts: what `sidecar_info` returned.
-        wanted: `package` (see `package_plan`), `proxy_config` and `files` of the group (null where they do not exist
-            yet), `pod_to_vm`, and what `_preflight.problems` wants to know.
+        wanted: `package` (see `wanted_package`), `proxy_config` and `files` of the group (null where they do not exist
+            yet), `inbound_ports` (or null), `tries` (of `pod_reach_info`), and what `_preflight.problems` wants.
 
     Returns:
-        `package`, `token`, `start` (reasons) and `problems` (check, found, expected, next_step, message).
+        `package`, `token`, `start` (reasons), `pod_target` (what a pod should reach, or null) and `problems` (check,
+        found, expected, next_step, message).
     """
     files = wanted.get("files") or {}
-    package = package_plan(facts, wanted.get("package") or {})
+    mesh_version = wanted.get("mesh_version")
+    asked = wanted_package(wanted["package"], str(facts.get("architecture")), mesh_version)
+    package = package_plan(facts, asked, mesh_version)
     roots = _vm_files.fingerprints(files.get("root-cert.pem", ""))
     token = token_plan(facts, {"identity": identity_of(wanted.get("proxy_config") or {}), "roots": roots})
     tries = [_preflight.pod_try(entry["target"], entry["rc"], entry["output"]) for entry in wanted.get("tries") or []]
     expect = dict(
         wanted,
         install=package["needed"],
-        version=(wanted.get("package") or {}).get("version"),
+        version=package["version"],
         token=token["needed"],
         hosts=files.get("hosts", ""),
         pod_to_vm=tries,
     )
+    start = start_reasons(facts)
     return {
         "package": package,
         "token": token,
-        "start": start_reasons(facts),
+        "start": start,
+        "pod_target": pod_target(files, wanted) if start else None,
         "problems": [
             {
                 "check": problem.check,

@@ -47,7 +47,7 @@ def error_kind(error: BaseException) -> str:
 
 
 def split_target(target: str) -> tuple[str, int]:
-    """`host:port` or `[v6]:port` as a pair.
+    """`host:port` as a pair; the host may be an IPv6 address, in brackets or not.
 
     Raises:
         ValueError: there is no port.

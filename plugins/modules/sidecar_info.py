@@ -90,6 +90,8 @@ attributes:
     support: full
   diff_mode:
     support: none
+  idempotent:
+    support: full
 seealso:
   - module: hybridmesh.istio.sidecar_config
 """
@@ -175,7 +177,7 @@ def try_target(target: str, timeout: float, other_ports: t.Sequence[int]) -> dic
         return result
     host, port = _reach.split_target(target)
     if result["error"] == "timeout":
-        others = [f"[{host}]:{other}" if ":" in host else f"{host}:{other}" for other in other_ports if other != port]
+        others = [f"{host}:{other}" for other in other_ports if other != port]
         answers = _reach.each(functools.partial(_reach.tcp, timeout=timeout), others)
         result["elsewhere"] = any(answer["ok"] or answer["error"] == "refused" for answer in answers)
     return result
