@@ -58,3 +58,89 @@ options:
 requirements:
   - kubernetes (Python library) on the machine that runs the plugin, usually the controller
 """
+
+    # Lookups are no modules: module_defaults and the action group do not reach them, these do.
+    PLUGINS = r"""
+options:
+  kubeconfig:
+    ini:
+      - section: hybridmesh_istio
+        key: kubeconfig
+    env:
+      - name: K8S_AUTH_KUBECONFIG
+    vars:
+      - name: mesh_kubeconfig
+  context:
+    ini:
+      - section: hybridmesh_istio
+        key: context
+    env:
+      - name: K8S_AUTH_CONTEXT
+    vars:
+      - name: mesh_context
+  host:
+    ini:
+      - section: hybridmesh_istio
+        key: host
+    env:
+      - name: K8S_AUTH_HOST
+    vars:
+      - name: mesh_host
+  api_key:
+    env:
+      - name: K8S_AUTH_API_KEY
+    vars:
+      - name: mesh_api_key
+  validate_certs:
+    ini:
+      - section: hybridmesh_istio
+        key: validate_certs
+    env:
+      - name: K8S_AUTH_VERIFY_SSL
+    vars:
+      - name: mesh_validate_certs
+  ca_cert:
+    ini:
+      - section: hybridmesh_istio
+        key: ca_cert
+    env:
+      - name: K8S_AUTH_SSL_CA_CERT
+    vars:
+      - name: mesh_ca_cert
+  client_cert:
+    ini:
+      - section: hybridmesh_istio
+        key: client_cert
+    env:
+      - name: K8S_AUTH_CERT_FILE
+  client_key:
+    ini:
+      - section: hybridmesh_istio
+        key: client_key
+    env:
+      - name: K8S_AUTH_KEY_FILE
+  proxy:
+    ini:
+      - section: hybridmesh_istio
+        key: proxy
+    env:
+      - name: K8S_AUTH_PROXY
+  no_proxy:
+    ini:
+      - section: hybridmesh_istio
+        key: no_proxy
+    env:
+      - name: K8S_AUTH_NO_PROXY
+  impersonate_user:
+    ini:
+      - section: hybridmesh_istio
+        key: impersonate_user
+    env:
+      - name: K8S_AUTH_IMPERSONATE_USER
+  impersonate_groups:
+    ini:
+      - section: hybridmesh_istio
+        key: impersonate_groups
+    env:
+      - name: K8S_AUTH_IMPERSONATE_GROUPS
+"""

@@ -3,25 +3,35 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How plugins of this collection reach the Kubernetes API. Private to the collection.
 
-Options and environment variables have the names and the meaning that kubernetes.core gives them. Requests are raw
-JSON: the typed models of the kubernetes client cost more time and memory than all that is done with them here.
+Options and environment variables have the names and the meaning that kubernetes.core gives them. The kubernetes client
+reads the credentials and renews them. Requests are raw JSON: its typed models cost more time and memory than all that
+is done with them here. The connections are ours, too, so that they are the same over all its releases.
 """
 
 from __future__ import annotations
 
 import base64
+import email.utils
 import json
 import os
+import ssl
 import typing as t
 import urllib.parse
+import urllib.request
 
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
+from ansible_collections.hybridmesh.istio.plugins.module_utils._kubeconfig import (
+    default_kubeconfig,
+    load_kubeconfig,
+    proxy_url,
+)
 
 try:
     import kubernetes.client
+    import kubernetes.client.rest
     import kubernetes.config
+    import kubernetes.config.kube_config
     import urllib3
-    import yaml
 
     IMPORT_ERROR: ImportError | None = None
 except ImportError as error:
@@ -77,10 +87,11 @@ class Cluster:
             )
         self.options = effective_options(options)
         self._keep_open: list[t.Any] = []
+        self._proxy_url: str | None = None
+        # The API server's clock at its last answer (seconds since 1970); None before the first.
+        self.server_time: float | None = None
         self.configuration = self._configure()
-        self._client = kubernetes.client.ApiClient(self.configuration)
-        if self.options.get("impersonate_user"):
-            self._client.set_default_header("Impersonate-User", self.options["impersonate_user"])
+        self._pool = self._connect()
 
     def _configure(self) -> t.Any:
         options = self.options
@@ -97,18 +108,82 @@ class Cluster:
             ("ca_cert", "ssl_ca_cert"),
             ("client_cert", "cert_file"),
             ("client_key", "key_file"),
-            ("proxy", "proxy"),
-            ("no_proxy", "no_proxy"),
         ):
             if options.get(option):
-                setattr(configuration, attribute, options[option])
+                setattr(configuration, attribute, os.path.expanduser(options[option]))
+        # As kubectl has it: what is said here, else the kubeconfig's proxy-url, else the usual variables.
+        proxies = urllib.request.getproxies_environment()
+        scheme = urllib.parse.urlsplit(configuration.host).scheme
+        configuration.proxy = options.get("proxy") or self._proxy_url or proxies.get(scheme)
+        configuration.no_proxy = options.get("no_proxy") or proxies.get("no")
         if options.get("validate_certs") is not None:
             configuration.verify_ssl = options["validate_certs"]
-            if not configuration.verify_ssl:
-                urllib3.disable_warnings()
-        # Retries hide an unreachable API server for minutes; callers that wait do so on their own terms.
-        configuration.retries = False
+        self._keep_in_memory(configuration)
         return configuration
+
+    def _connect(self) -> t.Any:
+        """The pool of connections to the API server; threads may share it."""
+        configuration = self.configuration
+        try:
+            context = ssl.create_default_context(cafile=configuration.ssl_ca_cert or None)
+            if configuration.cert_file:
+                context.load_cert_chain(configuration.cert_file, configuration.key_file)
+        except (OSError, ssl.SSLError) as error:
+            raise MeshError(
+                f"a certificate or key for the API server can't be used: {error}",
+                "readable PEM files, and a key that fits its certificate",
+                "check ca_cert, client_cert and client_key, or the kubeconfig's entries",
+            ) from error
+        # Python 3.13 turned on a strictness that the CAs of many clusters don't meet; kubectl has no such thing.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        if not configuration.verify_ssl:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        settings: dict[str, t.Any] = {
+            "ssl_context": context,
+            "cert_reqs": context.verify_mode,
+            "maxsize": 16,
+            # Retries hide an unreachable API server for minutes; callers that wait do so on their own terms.
+            "retries": False,
+        }
+        if getattr(configuration, "tls_server_name", None):
+            settings["server_hostname"] = settings["assert_hostname"] = configuration.tls_server_name
+        proxy = configuration.proxy
+        if not proxy or kubernetes.client.rest.should_bypass_proxies(
+            configuration.host, no_proxy=configuration.no_proxy or ""
+        ):
+            return urllib3.PoolManager(**settings)
+        if urllib.parse.urlsplit(proxy).scheme.startswith("socks"):
+            try:
+                from urllib3.contrib.socks import SOCKSProxyManager
+            except ImportError as error:
+                raise MeshError(
+                    f"a SOCKS proxy ({proxy.partition('@')[2] or proxy}), and no PySocks",
+                    "the Python library PySocks on the controller",
+                    "install it there: pip install pysocks",
+                ) from error
+            return SOCKSProxyManager(proxy, **settings)
+        credentials = urllib.parse.urlsplit(proxy).username
+        headers = None
+        if credentials:
+            password = urllib.parse.urlsplit(proxy).password or ""
+            userinfo = urllib.parse.unquote(credentials) + ":" + urllib.parse.unquote(password)
+            headers = urllib3.make_headers(proxy_basic_auth=userinfo)
+        return urllib3.ProxyManager(proxy, proxy_headers=headers, **settings)
+
+    def _keep_in_memory(self, configuration: t.Any) -> None:
+        """Takes keys off the disk that the kubernetes client has put there (those of exec credentials)."""
+        files: dict[str, str] = getattr(kubernetes.config.kube_config, "_temp_files", {})
+        for attribute in ("cert_file", "key_file", "ssl_ca_cert"):
+            path = getattr(configuration, attribute)
+            names = [name for name, known in files.items() if known == path]
+            if names and hasattr(os, "memfd_create"):
+                with open(path, "rb") as stream:
+                    setattr(configuration, attribute, self.memory_file(stream.read()))
+                for name in names:
+                    del files[name]
+                os.remove(path)
 
     def _from_kubeconfig(self, configuration: t.Any) -> None:
         source = self.options.get("kubeconfig")
@@ -118,6 +193,7 @@ class Cluster:
                 return
             path = None if isinstance(source, dict) else str(source or default_kubeconfig())
             document = load_kubeconfig(path) if path else t.cast(t.Dict[str, t.Any], source)
+            self._proxy_url = proxy_url(document, self.options.get("context"))
             base = os.path.dirname(os.path.abspath(path.split(os.pathsep)[0])) if path else None
             kubernetes.config.load_kube_config_from_dict(
                 self._without_files(document, base),
@@ -141,7 +217,7 @@ class Cluster:
         result: dict[str, t.Any] = json.loads(json.dumps(document))
         for section, keys in (
             ("clusters", ("certificate-authority",)),
-            ("users", ("client-certificate", "client-key")),
+            ("users", ("client-certificate", "client-key", "tokenFile")),
         ):
             for item in result.get(section) or []:
                 entry = item.get(section[:-1]) or {}
@@ -204,6 +280,29 @@ class Cluster:
                 return None
             raise
 
+    def list_all(
+        self, path: str, query: t.Mapping[str, t.Any] | None = None, limit: int = 500
+    ) -> list[dict[str, t.Any]]:
+        """All objects of a collection, read in pages of `limit`; none where the kind does not exist."""
+        items: list[dict[str, t.Any]] = []
+        page: dict[str, t.Any] = {"limit": limit}
+        while True:
+            try:
+                answer = self.request("GET", path, {**(query or {}), **page})
+            except ApiError as error:
+                if error.status == 404:
+                    return []
+                # The snapshot behind the pages is gone (a very slow reader): one answer without pages is consistent.
+                if error.status == 410 and "continue" in page:
+                    items, page = [], {}
+                    continue
+                raise
+            items += answer.get("items") or []
+            following = (answer.get("metadata") or {}).get("continue")
+            if not following:
+                return items
+            page = {"limit": limit, "continue": following}
+
     def open(
         self,
         method: str,
@@ -215,8 +314,11 @@ class Cluster:
         preload: bool = True,
     ) -> t.Any:
         """As `request`, but returns the urllib3 response; without `preload` its body can be read as a stream."""
-        headers = urllib3.HTTPHeaderDict({"Accept": "application/json", "Content-Type": content_type})
-        headers.extend(self._client.default_headers)
+        headers = urllib3.HTTPHeaderDict(
+            {"Accept": "application/json", "Content-Type": content_type, "User-Agent": "hybridmesh.istio"}
+        )
+        if self.options.get("impersonate_user"):
+            headers["Impersonate-User"] = self.options["impersonate_user"]
         # Asked for at every request: exec credentials and in-cluster tokens are renewed by the client when they expire.
         for setting in self.configuration.auth_settings().values():
             headers[setting["key"]] = setting["value"]
@@ -225,7 +327,7 @@ class Cluster:
         url = self.server + path + ("?" + urllib.parse.urlencode(query) if query else "")
         encoded = body if body is None or isinstance(body, (str, bytes)) else json.dumps(body)
         try:
-            response = self._client.rest_client.pool_manager.request(
+            response = self._pool.request(
                 method,
                 url,
                 body=encoded,
@@ -241,6 +343,9 @@ class Cluster:
                 "check that the kubeconfig names the right cluster and that the controller reaches it",
                 0,
             ) from error
+        date = email.utils.parsedate_tz(response.headers.get("Date") or "")
+        if date:
+            self.server_time = float(email.utils.mktime_tz(date))
         if response.status >= 400:
             raise refused(method, path, response.status, response.data)
         return response
@@ -325,39 +430,3 @@ def effective_options(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
                 value = [group.strip() for group in value.split(",") if group.strip()]
         result[name] = value
     return result
-
-
-def default_kubeconfig() -> str:
-    """Where kubectl would look: KUBECONFIG, else ~/.kube/config."""
-    return os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
-
-
-def load_kubeconfig(source: str) -> dict[str, t.Any]:
-    """A kubeconfig from a path, or from several joined by ':' (the first that names a thing wins, as for kubectl)."""
-    merged: dict[str, t.Any] = {}
-    for path in source.split(os.pathsep):
-        path = os.path.expanduser(path)
-        try:
-            with open(path, encoding="utf-8") as stream:
-                document = yaml.safe_load(stream)
-        except OSError as error:
-            if os.pathsep in source:
-                continue
-            raise MeshError(
-                f"the kubeconfig {path} can't be read: {error.strerror}",
-                "a readable kubeconfig",
-                "set kubeconfig (mesh_kubeconfig for the roles, or K8S_AUTH_KUBECONFIG)",
-            ) from error
-        except yaml.YAMLError as error:
-            raise MeshError(
-                f"the kubeconfig {path} is not valid YAML", "a kubeconfig", "see kubectl config view"
-            ) from error
-        if not isinstance(document, dict):
-            raise MeshError(f"the kubeconfig {path} holds no mapping", "a kubeconfig", "see kubectl config view")
-        for key, value in document.items():
-            if isinstance(value, list) and isinstance(merged.get(key), list):
-                known = [item.get("name") for item in merged[key]]
-                merged[key] += [item for item in value if item.get("name") not in known]
-            elif not merged.get(key):
-                merged[key] = value
-    return merged

@@ -1,0 +1,222 @@
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lookup plugin hybridmesh.istio.sidecar_bootstrap."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: sidecar_bootstrap
+author: hybridmesh.istio contributors (@hybridmesh)
+version_added: 0.1.0
+short_description: The files that an Istio sidecar on a virtual machine starts from
+description:
+  - Makes what C(istioctl x workload entry configure) makes, without istioctl, from the Kubernetes API alone.
+  - The files are the same for all VMs of a WorkloadGroup, so one call serves a whole group. They equal those of
+    istioctl byte for byte, but for the following.
+  - Inbound ports are in order. istioctl writes them in another order at each call.
+  - A WorkloadGroup without ports does not get every port of the VM captured, see O(inbound_ports).
+  - The annotation C(proxy.istio.io/config) of the group is merged. istioctl may stop there.
+  - There is always an address in RV(_raw[].hosts), that of a load balancer with a name included. istioctl leaves the
+    file empty there.
+  - A group without a ServiceAccount has V(default), see O(allow_service_account).
+  - Values with a backslash are quoted in RV(_raw[].cluster.env), and proxy metadata whose name is no variable's name
+    for bash is left out there, as it would stop the sidecar's start script.
+  - What would keep the VMs from joining is found before any file is made; the error tells what was found, what was
+    expected and what to do.
+options:
+  _terms:
+    description: WorkloadGroups, each as V(NAMESPACE/GROUP), or V(GROUP) together with O(namespace).
+    type: list
+    elements: str
+    required: true
+  namespace:
+    description: Namespace of the groups that are given without one.
+    type: str
+  istio_namespace:
+    description: Namespace of istiod.
+    type: str
+    default: istio-system
+    ini:
+      - section: hybridmesh_istio
+        key: istio_namespace
+  revision:
+    description:
+      - Revision of istiod, or a tag for one.
+      - Without it, what the tag V(default) stands for is used; where there is no such tag, the istiod without a
+        revision. Reading the tag needs the right to get C(mutatingwebhookconfigurations); V(default) asks for the
+        istiod without a revision straight away.
+    type: str
+    ini:
+      - section: hybridmesh_istio
+        key: revision
+  ingress_service:
+    description: Service of the gateway that VMs reach istiod through, as V(NAME) (in O(istio_namespace)) or
+      V(NAME.NAMESPACE).
+    type: str
+    default: istio-eastwestgateway
+  ingress_ip:
+    description:
+      - Address at which VMs reach istiod, in place of the gateway's own, for instance where there is address
+        translation or a load balancer outside of the cluster. A name is resolved on the controller.
+      - The gateway's identity and whether it exposes istiod are not checked then.
+    type: str
+  cluster_id:
+    description: Name of the cluster, in place of the one that istiod knows. To be set only where they can't agree.
+    type: str
+  autoregister:
+    description: Whether istiod makes the WorkloadEntry when a VM connects.
+    type: bool
+    default: true
+  capture_dns:
+    description: Whether the VM's DNS queries go to the sidecar.
+    type: bool
+    default: true
+  internal_ip:
+    description: Address of the VM, fixed in the files, which are then for one VM only.
+    type: str
+  external_ip:
+    description: Address at which others reach the VM, where its own is translated; excludes O(internal_ip).
+    type: str
+  inbound_ports:
+    description:
+      - Ports of the VM whose incoming connections go through the sidecar, joined by commas, V(*) for all (but those
+        of ssh and of the sidecar itself), or an empty text for none.
+      - Without it, these are the group's ports. Where the group has none, they are the port of its probe and the
+        target ports of the Services in its namespace that select its labels; where there are none of these either,
+        no incoming connection is captured. istioctl takes all ports then, which has to be asked for here.
+    type: str
+  allow_service_account:
+    description:
+      - Whether a group may have the ServiceAccount V(default), or one that has rights in the cluster. Root on a VM
+        can do whatever its ServiceAccount may do, for as long as the certificate is renewed.
+      - To know this, C(rolebindings) and C(clusterrolebindings) are listed. With V(true) they are not.
+    type: bool
+    default: false
+  token:
+    description:
+      - Whether a token for the group's ServiceAccount is made as well. It is a secret; without it the result holds
+        none. See P(hybridmesh.istio.sidecar_token#lookup) for tokens alone.
+      - In check mode none is made.
+    type: bool
+    default: true
+  token_duration:
+    description: For how long the token is to be valid, in seconds. The API server wants 600 at least and may allow
+      less than what is asked for.
+    type: int
+    default: 3600
+  missing_ok:
+    description:
+      - What to do in check mode where the mesh, the gateway, the group or what belongs to it is not there. With
+        V(true) the result for that group is an empty dictionary, as a run without check mode might create it first.
+      - Outside of check mode it is an error all the same. Things that are there and wrong always are.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - hybridmesh.istio.cluster
+  - hybridmesh.istio.cluster.plugins
+seealso:
+  - plugin: hybridmesh.istio.sidecar_token
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+- name: Write the files of the group that this machine belongs to
+  ansible.builtin.copy:
+    dest: "{{ item.dest }}"
+    content: "{{ bootstrap[item.file] }}"
+    mode: "0644"
+  vars:
+    bootstrap: "{{ lookup('hybridmesh.istio.sidecar_bootstrap', 'shop/payments', token=false) }}"
+  loop:
+    - {file: cluster.env, dest: /var/lib/istio/envoy/cluster.env}
+    - {file: mesh.yaml, dest: /etc/istio/config/mesh}
+    - {file: root-cert.pem, dest: /etc/certs/root-cert.pem}
+
+- name: Read the files of two groups in one go
+  ansible.builtin.set_fact:
+    bootstrap: "{{ query('hybridmesh.istio.sidecar_bootstrap', 'payments', 'orders', namespace='shop', token=false) }}"
+"""
+
+RETURN = r"""
+_raw:
+  description: For each group a dictionary of text by file name. Empty where O(missing_ok) says so.
+  type: list
+  elements: dict
+  contains:
+    cluster.env:
+      description: Settings that the sidecar's start script sources.
+      type: str
+    mesh.yaml:
+      description: Settings of the proxy.
+      type: str
+    root-cert.pem:
+      description: Certificates that the VM trusts istiod by.
+      type: str
+    hosts:
+      description: Line for C(/etc/hosts) by which the VM finds istiod.
+      type: str
+      sample: "10.88.0.200 istiod.istio-system.svc\n"
+    istio-token:
+      description: Token by which the VM gets its first certificate. Only with O(token), and not in check mode.
+      type: str
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _material, _options
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils._bootstrap import Settings
+
+
+class LookupModule(LookupBase):
+    """One dictionary of files for each WorkloadGroup."""
+
+    def run(self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[t.Any]:
+        self.set_options(var_options=variables, direct=kwargs)
+        check_mode = _options.in_check_mode(variables)
+        try:
+            return self._files(terms, check_mode)
+        except MeshError as error:
+            raise AnsibleError(f"sidecar_bootstrap: {error}") from error
+
+    def _files(self, terms: list[t.Any], check_mode: bool) -> list[dict[str, str]]:
+        names = _options.names(self, terms)
+        wish = self._wish(check_mode)
+        cluster = _options.connect(self)
+        result: list[dict[str, str]] = []
+        for name, material in zip(names, _material.materials(cluster, names, wish), strict=True):
+            files = dict(material.files) if material else {}
+            if material and _options.option(self, "token") and not check_mode:
+                account = material.service_account
+                files["istio-token"] = _options.tokens(self, cluster, name, account, "token_duration", 1)[0]
+            result.append(files)
+        return result
+
+    def _wish(self, check_mode: bool) -> _material.Wish:
+        def text(name: str) -> str:
+            return str(_options.option(self, name) or "")
+
+        internal_ip, external_ip = text("internal_ip"), text("external_ip")
+        if internal_ip and external_ip:
+            raise MeshError(
+                f"internal_ip {internal_ip} and external_ip {external_ip}", "one of them at most", "leave one out"
+            )
+        return _material.Wish(
+            istio_namespace=text("istio_namespace"),
+            revision=text("revision") or None,
+            ingress_service=text("ingress_service"),
+            ingress_ip=text("ingress_ip"),
+            cluster_id=_options.option(self, "cluster_id"),
+            allow_service_account=_options.option(self, "allow_service_account"),
+            missing_ok=check_mode and _options.option(self, "missing_ok"),
+            settings=Settings(
+                inbound_ports=_material.parse_ports(_options.option(self, "inbound_ports")),
+                internal_ip=internal_ip,
+                external_ip=external_ip,
+                autoregister=_options.option(self, "autoregister"),
+                capture_dns=_options.option(self, "capture_dns"),
+            ),
+        )

@@ -1,0 +1,64 @@
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Finds and reads kubeconfigs as kubectl does. Private to the collection."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import typing as t
+
+from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
+
+# A missing one is told by Cluster (it comes with the kubernetes client).
+with contextlib.suppress(ImportError):
+    import yaml
+
+
+def default_kubeconfig() -> str:
+    """Where kubectl would look: KUBECONFIG, else ~/.kube/config."""
+    return os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
+
+
+def load_kubeconfig(source: str) -> dict[str, t.Any]:
+    """A kubeconfig from a path, or from several joined by ':' (the first that names a thing wins, as for kubectl)."""
+    merged: dict[str, t.Any] = {}
+    for path in source.split(os.pathsep):
+        path = os.path.expanduser(path)
+        try:
+            with open(path, encoding="utf-8") as stream:
+                document = yaml.safe_load(stream)
+        except OSError as error:
+            if os.pathsep in source:
+                continue
+            raise MeshError(
+                f"the kubeconfig {path} can't be read: {error.strerror}",
+                "a readable kubeconfig",
+                "set kubeconfig (mesh_kubeconfig for the roles, or K8S_AUTH_KUBECONFIG)",
+            ) from error
+        except yaml.YAMLError as error:
+            raise MeshError(
+                f"the kubeconfig {path} is not valid YAML", "a kubeconfig", "see kubectl config view"
+            ) from error
+        if not isinstance(document, dict):
+            raise MeshError(f"the kubeconfig {path} holds no mapping", "a kubeconfig", "see kubectl config view")
+        for key, value in document.items():
+            if isinstance(value, list) and isinstance(merged.get(key), list):
+                known = [item.get("name") for item in merged[key]]
+                merged[key] += [item for item in value if item.get("name") not in known]
+            elif not merged.get(key):
+                merged[key] = value
+    return merged
+
+
+def proxy_url(document: t.Mapping[str, t.Any], context: str | None) -> str | None:
+    """The `proxy-url` of the cluster that the (or the current) context names."""
+
+    def entry(section: str, name: t.Any) -> t.Mapping[str, t.Any]:
+        found = (item.get(section[:-1]) for item in document.get(section) or [] if item.get("name") == name)
+        return next(found, None) or {}
+
+    cluster = entry("clusters", entry("contexts", context or document.get("current-context")).get("cluster"))
+    url = cluster.get("proxy-url")
+    return str(url) if url else None
