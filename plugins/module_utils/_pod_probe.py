@@ -136,8 +136,9 @@ def choose_service(
         selector = (service.get("spec") or {}).get("selector") or {}
         if selector and all(labels.get(key) == value for key, value in selector.items()):
             fitting.append(service)
+    # The Service that the role workload_group made comes first, then plain HTTP before the rest.
     ports = [
-        (not _is_http(port), service["metadata"]["name"], number, port)
+        (not _made_for(service, metadata["name"]), not _is_http(port), service["metadata"]["name"], number, port)
         for service in fitting
         for number, port in enumerate((service.get("spec") or {}).get("ports") or [])
         if port.get("protocol", "TCP") == "TCP"
@@ -149,7 +150,7 @@ def choose_service(
             "a Service in that namespace whose selector fits the group's labels, with a TCP port",
             "declare it with the group (workload_group_groups[].service)",
         )
-    _plain, name, _number, port = min(ports, key=lambda item: item[:3])
+    _other, _plain, name, _number, port = min(ports, key=lambda item: item[:4])
     host = "{}.{}.svc.{}".format(name, metadata["namespace"], domain)
     path = str(((spec.get("probe") or {}).get("httpGet") or {}).get("path") or "/")
     return Choice(
@@ -157,6 +158,10 @@ def choose_service(
         cluster="outbound|{}||{}".format(port["port"], host),
         service=name,
     )
+
+
+def _made_for(service: t.Mapping[str, t.Any], group: str) -> bool:
+    return (service["metadata"].get("labels") or {}).get("hybridmesh.istio/workload-group") == group
 
 
 def _is_http(port: t.Mapping[str, t.Any]) -> bool:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import collections.abc
+import re
 import typing as t
 
 OK = "ok"
@@ -84,7 +85,7 @@ def prove(
     """The verdicts on all hosts, and the table.
 
     Args:
-        hosts: every VM to list, in order.
+        hosts: every VM to list.
         probes: results of mesh_probe in the same order; None where it did not run.
         entries: verdicts of workload_entry_info.
         pods: verdicts of workload_probe.
@@ -107,6 +108,7 @@ def prove(
         else:
             row = _absent(host, (probe, contact), failure, host in targeted, host in alive)
         rows.append(row)
+    rows.sort(key=lambda row: _natural(row["vm"]))
     counts = {state: sum(row["state"] == state for row in rows) for state in _WORDS}
     bad = [row for state in FAILING for row in rows if row["state"] == state]
     return {
@@ -116,6 +118,11 @@ def prove(
         "failed": [row["vm"] for row in bad],
         "lines": _lines(rows, counts),
     }
+
+
+def _natural(name: str) -> list[t.Any]:
+    """A key that sorts vm2 before vm10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def _finding(part: str, verdict: Mapping[str, t.Any]) -> Finding:
@@ -277,7 +284,7 @@ def _certificate_cell(certificate: Mapping[str, t.Any]) -> str:
 
 
 def _targets_cell(targets: t.Sequence[Mapping[str, t.Any]]) -> str:
-    if not targets:
+    if all(target["verdict"] == NOT_TESTED for target in targets):
         return NOT_TESTED
     bad = [target["verdict"] for target in targets if target["verdict"] != OK]
     if len(targets) == 1:
