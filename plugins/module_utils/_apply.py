@@ -76,8 +76,8 @@ class Applier:
         path = self.collection_path(api_version, kind, namespace)
         if path is None:
             return []
-        answer = self.cluster.get(path, {"labelSelector": selector} if selector else None) or {}
-        return [dict(item, apiVersion=api_version, kind=kind) for item in answer.get("items", [])]
+        items = self.cluster.list_all(path, {"labelSelector": selector} if selector else None)
+        return [dict(item, apiVersion=api_version, kind=kind) for item in items]
 
     def list_kinds(self, kinds: t.Sequence[tuple[str, str]], selector: str) -> list[Object]:
         """As `find`, for several kinds at once."""

@@ -254,7 +254,7 @@ class Istioctl:
             raise MeshError(
                 f"istioctl {self.version} can't make objects of the IstioOperator: {reason(err or out)}",
                 "a spec that this version of Istio understands",
-                "correct what the message names; see Istio's reference of IstioOperator options and of the charts' values",
+                "correct what the message names; see Istio's reference of IstioOperator options and chart values",
             )
         return _manifest.parse(out)
 

@@ -249,3 +249,34 @@ def summary(changes: t.Iterable[Change], would: bool) -> list[str]:
         "delete": ("removed", "would remove"),
     }
     return [f"{words[change.action][would]} {change.ref}" for change in changes if change.action != "none"]
+
+
+def told(changes: t.Iterable[Change]) -> list[dict[str, str]]:
+    """The changes as a module returns them."""
+    return [
+        {
+            "kind": change.ref.kind,
+            "namespace": change.ref.namespace,
+            "name": change.ref.name,
+            "action": change.action,
+        }
+        for change in changes
+        if change.action != "none"
+    ]
+
+
+def differences(change: Change) -> list[str]:
+    """Where two states of an object differ, as `path: before -> after`, outermost first."""
+    found: list[str] = []
+
+    def walk(path: str, before: t.Any, after: t.Any) -> None:
+        if before == after:
+            return
+        if isinstance(before, dict) and isinstance(after, dict):
+            for key in sorted({*before, *after}):
+                walk(f"{path}.{key}" if path else str(key), before.get(key), after.get(key))
+        else:
+            found.append(f"{path}: {before!r} -> {after!r}")
+
+    walk("", change.before or {}, change.after or {})
+    return found

@@ -173,10 +173,10 @@ vm_needs:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _manifest
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _manifest, _vm_needs
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster, connection_argument_spec
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
-from ansible_collections.hybridmesh.istio.plugins.module_utils._install import Installation, Wanted, istiods
+from ansible_collections.hybridmesh.istio.plugins.module_utils._install import Installation, Istiod, Wanted, istiods
 from ansible_collections.hybridmesh.istio.plugins.module_utils._istioctl import Finder, Istioctl
 
 ARGUMENTS: dict[str, t.Any] = {
@@ -210,6 +210,29 @@ def wanted(options: t.Mapping[str, t.Any]) -> Wanted:
     )
 
 
+def read_only(cluster: Cluster, options: t.Mapping[str, t.Any], theirs: list[Istiod]) -> dict[str, t.Any]:
+    """What is told of a control plane that is somebody else's."""
+    own = [istiod for istiod in theirs if istiod.namespace == options["istio_namespace"]]
+    mesh = _cluster.read_mesh(cluster, options["istio_namespace"], options["revision"]) if own else None
+    foreign = [str(istiod) for istiod in theirs]
+    if mesh is None:
+        where = options["istio_namespace"] + (f", revision {options['revision']}" if options["revision"] else "")
+        raise MeshError(
+            f"somebody else's Istio is in the cluster: {'; '.join(foreign)}; {where} is asked for",
+            "either that Istio is used, or there is none: a second one would change definitions and roles of the first",
+            "set istio_namespace and revision (control_plane_namespace, control_plane_revision for the role) to those"
+            " of the Istio that is there, or remove it",
+        )
+    version = mesh["version"] or ""
+    return {
+        "managed": False,
+        "version": version,
+        "previous_version": version,
+        "foreign": foreign,
+        "vm_needs": _vm_needs.control_plane_needs(mesh),
+    }
+
+
 def run(module: AnsibleModule) -> dict[str, t.Any]:
     """Brings the installation about and tells what came of it."""
     options = module.params
@@ -229,13 +252,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     if options["role"] == "control-plane" and not installation.marked:
         theirs = [istiod for istiod in istiods(installation.applier) if not istiod.marked]
         if theirs:
-            return dict(
-                answer,
-                managed=False,
-                version=theirs[0].version,
-                previous_version=theirs[0].version,
-                foreign=[str(istiod) for istiod in theirs],
-            )
+            return dict(answer, **read_only(cluster, options, theirs))
     if options["version"]:
         installation.judge_version(options["version"])
     finder = Finder(module.run_command, options["release_url"], options["cache_dir"])
@@ -251,15 +268,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
         version=result.version,
         previous_version=result.previous_version,
         istioctl=path,
-        objects=[
-            {
-                "kind": change.ref.kind,
-                "namespace": change.ref.namespace,
-                "name": change.ref.name,
-                "action": change.action,
-            }
-            for change in result.changes
-        ],
+        objects=_manifest.told(result.changes),
         report=_manifest.summary(result.changes, module.check_mode),
     )
     if module._diff:

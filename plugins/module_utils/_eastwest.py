@@ -1,0 +1,276 @@
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The east-west gateway as data: what is installed, what leads to istiod, which addresses are acceptable. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import typing as t
+
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _versions
+from ansible_collections.hybridmesh.istio.plugins.module_utils._apply import MANAGED_BY, MANAGER
+from ansible_collections.hybridmesh.istio.plugins.module_utils._cluster import Mesh, suffixed
+from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
+from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Object
+
+NETWORKING = "networking.istio.io/v1"
+NETWORK_LABEL = "topology.istio.io/network"
+
+# Where an address that the cluster can't know is kept, for everybody who reads the gateway later.
+ADDRESS = "hybridmesh.istio/address"
+
+INTERNAL = {
+    "gcp": {"networking.gke.io/load-balancer-type": "Internal"},
+    "aws": {
+        # The first is read by the controller within Kubernetes, the second by AWS's own.
+        "service.beta.kubernetes.io/aws-load-balancer-internal": "true",
+        "service.beta.kubernetes.io/aws-load-balancer-scheme": "internal",
+    },
+    "azure": {"service.beta.kubernetes.io/azure-load-balancer-internal": "true"},
+}
+
+# Which gateway an object opens.
+GATEWAY_LABEL = "hybridmesh.istio/gateway"
+
+# What the gateway's objects for istiod and for other networks are called, as in Istio's own samples.
+ISTIOD_GATEWAY = "istiod-gateway"
+ISTIOD_ROUTE = "istiod-vs"
+CROSS_NETWORK_GATEWAY = "cross-network-gateway"
+
+
+@dataclasses.dataclass
+class Options:
+    """What is asked for; the module's documentation has the meaning of each."""
+
+    name: str = "istio-eastwestgateway"
+    namespace: str = "istio-system"
+    replicas: int = 2
+    service_type: str = "LoadBalancer"
+    internal: str | None = None
+    source_ranges: t.Sequence[str] = ()
+    annotations: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    addresses: t.Sequence[str] = ()
+    public: bool = False
+    webhook: bool = False
+    cross_network: bool = False
+    sni_hosts: t.Sequence[str] = ()
+    cluster_domain: str = "cluster.local"
+    hub: str | None = None
+    resources: t.Mapping[str, t.Any] | None = None
+    spec: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
+
+
+def check_options(options: Options) -> None:
+    """Refuses what can't work, before anything is read or done.
+
+    Raises:
+        MeshError: an option is no address, no range, or contradicts another.
+    """
+    for text in options.source_ranges:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError as error:
+            raise MeshError(
+                f"the source range {text} is none: {error}", "ranges such as 10.0.0.0/8", "correct source_ranges"
+            ) from error
+    if options.service_type != "LoadBalancer":
+        for option, value in (("internal", options.internal), ("source_ranges", options.source_ranges)):
+            if value:
+                raise MeshError(
+                    f"{option} is set for a Service of type {options.service_type}",
+                    "a Service of type LoadBalancer, which alone honours it",
+                    f"leave {option} out, or the type",
+                )
+        if not options.addresses:
+            raise MeshError(
+                f"a Service of type {options.service_type} gets no address of its own, and none is given",
+                "an address at which virtual machines reach port 15012 of the gateway",
+                "give address, or use type LoadBalancer",
+            )
+
+
+def service_ports(options: Options) -> list[Object]:
+    """The Service's ports: what is asked for, and nothing else."""
+    ports = [("tls-istiod", 15012)]
+    if options.webhook:
+        ports.append(("tls-webhook", 15017))
+    if options.cross_network:
+        ports.append(("tls", 15443))
+    return [{"name": name, "port": port, "targetPort": port, "protocol": "TCP"} for name, port in ports]
+
+
+def spec(options: Options, mesh: Mesh) -> Object:
+    """The IstioOperator's spec; mesh ID, cluster name and network are those of istiod."""
+    labels = {"app": options.name, "istio": "eastwestgateway"}
+    annotations = dict(INTERNAL.get(options.internal or "", {}), **options.annotations)
+    if options.addresses:
+        annotations[ADDRESS] = ",".join(options.addresses)
+    settings: Object = {
+        "type": options.service_type,
+        "serviceAnnotations": annotations,
+        "loadBalancerSourceRanges": list(options.source_ranges),
+        "ports": service_ports(options),
+        "autoscaleEnabled": False,
+        "replicaCount": options.replicas,
+    }
+    if options.cross_network and mesh["network"]:
+        settings["env"] = {"ISTIO_META_REQUESTED_NETWORK_VIEW": mesh["network"]}
+    if options.resources:
+        settings["resources"] = dict(options.resources)
+    apart = {
+        "weight": 100,
+        "podAffinityTerm": {"labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname"},
+    }
+    component: Object = {
+        "name": options.name,
+        "namespace": options.namespace,
+        "enabled": True,
+        "label": labels,
+        # Two of them on one node are better than one of them nowhere, hence no hard rule.
+        "k8s": {"affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [apart]}}},
+    }
+    if options.cross_network and mesh["network"]:
+        # On the Service alone: labels of the component are part of the Deployment's selector, which can't be changed.
+        component["k8s"]["overlays"] = [
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "name": options.name,
+                "patches": [{"path": f"metadata.labels.[{NETWORK_LABEL}]", "value": mesh["network"]}],
+            }
+        ]
+    values: Object = {
+        "global": {
+            "meshID": mesh["mesh_id"],
+            "network": mesh["network"],
+            "multiCluster": {"clusterName": mesh["cluster_name"]},
+            # Made by the chart where there is more than one replica.
+            "defaultPodDisruptionBudget": {"enabled": True},
+        },
+        "gateways": {"istio-ingressgateway": settings},
+    }
+    result: Object = {"profile": "empty", "components": {"ingressGateways": [component]}, "values": values}
+    if options.hub:
+        result["hub"] = options.hub
+    return merged(result, options.spec)
+
+
+def merged(base: t.Mapping[str, t.Any], over: t.Mapping[str, t.Any]) -> Object:
+    """`base` with the mapping `over` laid on it, key by key; lists are replaced."""
+    result: Object = dict(base)
+    for key, value in over.items():
+        known = result.get(key)
+        result[key] = merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return result
+
+
+def istiod_hosts(options: Options, mesh: Mesh) -> list[str]:
+    """The names by which proxies ask for istiod, which are the SNI names to let through."""
+    own = f"{suffixed('istiod', mesh['revision'])}.{mesh['namespace']}.svc"
+    return sorted({own, mesh["discovery_host"], *options.sni_hosts})
+
+
+def exposure(options: Options, mesh: Mesh) -> list[Object]:
+    """The Gateways and the VirtualService that open the gateway's ports."""
+    hosts = istiod_hosts(options, mesh)
+    istiod = f"{suffixed('istiod', mesh['revision'])}.{mesh['namespace']}.svc.{options.cluster_domain}"
+    servers = [_server("tls-istiod", 15012, "PASSTHROUGH", hosts)]
+    routes = [_route(15012, hosts, istiod, 15012)]
+    if options.webhook:
+        servers.append(_server("tls-webhook", 15017, "PASSTHROUGH", hosts))
+        routes.append(_route(15017, hosts, istiod, 443))
+    result = [
+        _object(options, "Gateway", ISTIOD_GATEWAY, {"selector": _selector(options), "servers": servers}),
+        _object(options, "VirtualService", ISTIOD_ROUTE, {"hosts": hosts, "gateways": [ISTIOD_GATEWAY], "tls": routes}),
+    ]
+    if options.cross_network:
+        servers = [_server("tls", 15443, "AUTO_PASSTHROUGH", ["*.local"])]
+        result.append(
+            _object(options, "Gateway", CROSS_NETWORK_GATEWAY, {"selector": _selector(options), "servers": servers})
+        )
+    return result
+
+
+def _selector(options: Options) -> dict[str, str]:
+    return {"app": options.name, "istio": "eastwestgateway"}
+
+
+def _object(options: Options, kind: str, name: str, content: Object) -> Object:
+    labels = {MANAGED_BY: MANAGER, GATEWAY_LABEL: options.name}
+    return {
+        "apiVersion": NETWORKING,
+        "kind": kind,
+        "metadata": {"name": name, "namespace": options.namespace, "labels": labels},
+        "spec": content,
+    }
+
+
+def _server(name: str, port: int, mode: str, hosts: t.Sequence[str]) -> Object:
+    return {"port": {"name": name, "number": port, "protocol": "TLS"}, "tls": {"mode": mode}, "hosts": list(hosts)}
+
+
+def _route(port: int, hosts: t.Sequence[str], destination: str, target: int) -> Object:
+    return {
+        "match": [{"port": port, "sniHosts": list(hosts)}],
+        "route": [{"destination": {"host": destination, "port": {"number": target}}}],
+    }
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is one of the Internet's; names are not judged."""
+    try:
+        return ipaddress.ip_address(address).is_global
+    except ValueError:
+        return False
+
+
+def judge_addresses(options: Options, addresses: t.Mapping[str, t.Sequence[str]], exposed: bool) -> None:
+    """Refuses an address that everybody reaches, unless that was asked for.
+
+    Args:
+        options: what was asked for.
+        addresses: the gateway's addresses and names, each with what it resolves to.
+        exposed: whether istiod can be reached through the gateway already.
+
+    Raises:
+        MeshError: an address is public.
+    """
+    public = sorted({name for name, resolved in addresses.items() for one in resolved if is_public(one)})
+    limited = options.source_ranges and all(ipaddress.ip_network(text).prefixlen for text in options.source_ranges)
+    if not public or limited or options.public:
+        return
+    state = "istiod is exposed there already" if exposed else "istiod is not exposed there yet"
+    ranges = f"the source ranges include everybody ({', '.join(options.source_ranges)})"
+    raise MeshError(
+        "the gateway's address {} is public, and {}; {}".format(
+            ", ".join(public), ranges if options.source_ranges else "no source ranges are set", state
+        ),
+        "an internal address, or one that only the virtual machines' networks reach",
+        "set eastwest_gateway_internal (gcp, aws or azure), or eastwest_gateway_source_ranges, or, where everybody may"
+        " reach istiod, eastwest_gateway_public: true",
+    )
+
+
+def gateway_version(asked: str | None, mesh: Mesh) -> str:
+    """The version of the gateway: istiod's, unless an older one is asked for.
+
+    Raises:
+        MeshError: istiod's is not known, or the one asked for is newer.
+    """
+    version = asked or mesh["version"]
+    if not version:
+        raise MeshError(
+            f"the version of istiod in {mesh['namespace']} can't be told, as none of its Pods is there",
+            "a running istiod",
+            "repair it, or give the version (eastwest_gateway_version)",
+        )
+    new, istiods = _versions.parse(version), _versions.parse(mesh["version"])
+    if new and istiods and new.numbers[:2] > istiods.numbers[:2]:
+        raise MeshError(
+            f"version {version} is asked for the gateway, and istiod has {mesh['version']}",
+            "a gateway that is not newer than istiod",
+            "upgrade istiod first (role control_plane)",
+        )
+    return version
