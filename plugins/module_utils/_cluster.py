@@ -25,6 +25,8 @@ NETWORK_LABEL = "topology.istio.io/network"
 REVISION_LABEL = "istio.io/rev"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 OUR_MARK = "hybridmesh.istio"
+# Left by the role eastwest_gateway where the address that VMs use is another than the Service's own.
+ADDRESS_ANNOTATION = "hybridmesh.istio/address"
 
 
 class Mesh(t.TypedDict):
@@ -56,7 +58,7 @@ class Gateway(t.TypedDict):
     labels: dict[str, str]
     selector: dict[str, str]
     ports: list[int]
-    addresses: list[str]  # of the load balancer, else external IPs; addresses or names
+    addresses: list[str]  # see service_addresses; IP addresses or names
     cluster_name: str | None  # None: its Pods don't say
     mesh_id: str | None
     network: str | None
@@ -169,7 +171,13 @@ def read_gateway(cluster: Cluster, namespace: str, name: str) -> Gateway | None:
 
 
 def service_addresses(service: t.Mapping[str, t.Any]) -> list[str]:
-    """Where a Service is reached from outside: its load balancer's IPs, then its names, else its external IPs."""
+    """Where a Service is reached from outside.
+
+    What its annotation says, else its load balancer's IPs, then its names, else its external IPs.
+    """
+    said = ((service.get("metadata") or {}).get("annotations") or {}).get(ADDRESS_ANNOTATION) or ""
+    if said:
+        return [address.strip() for address in said.split(",") if address.strip()]
     ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
     found = [str(item["ip"]) for item in ingress if item.get("ip")]
     found += [str(item["hostname"]) for item in ingress if item.get("hostname") and not item.get("ip")]
