@@ -75,6 +75,12 @@ def check_options(options: Options) -> None:
             raise MeshError(
                 f"the source range {text} is none: {error}", "ranges such as 10.0.0.0/8", "correct source_ranges"
             ) from error
+    if options.internal and options.internal not in INTERNAL:
+        raise MeshError(
+            f"internal is '{options.internal}'",
+            "one of {}, or null".format(", ".join(sorted(INTERNAL))),
+            "correct it, or give another cloud's own annotations in annotations",
+        )
     if options.service_type != "LoadBalancer":
         for option, value in (("internal", options.internal), ("source_ranges", options.source_ranges)):
             if value:

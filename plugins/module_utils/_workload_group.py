@@ -146,7 +146,7 @@ def service(group: Group) -> Object | None:
             "give the group a label, such as app",
         )
     if not wanted.get("ports"):
-        raise MeshError(f"{where} has no ports", "at least one port", "give name, port and target_port")
+        raise MeshError(f"{where} has no ports", "at least one port", "give name, port and targetPort")
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -161,7 +161,7 @@ def service(group: Group) -> Object | None:
                 {
                     "name": port["name"],
                     "port": port["port"],
-                    "targetPort": port.get("target_port") or port["port"],
+                    "targetPort": port.get("targetPort") or port["port"],
                     "protocol": port.get("protocol") or "TCP",
                 }
                 for port in wanted["ports"]

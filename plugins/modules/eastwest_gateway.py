@@ -80,9 +80,10 @@ options:
     type: dict
     default: {}
   internal:
-    description: Cloud in which the load balancer is to be internal; sets the Service's annotations for it.
+    description:
+      - Cloud in which the load balancer is to be internal, which sets the Service's annotations for it.
+      - One of V(gcp), V(aws) and V(azure). Null for the cloud's default, which is a public one.
     type: str
-    choices: [gcp, aws, azure]
   source_ranges:
     description: Ranges of addresses that may use the load balancer, such as V(10.0.0.0/8).
     type: list
@@ -231,7 +232,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "resources": {"type": "dict"},
     "service_type": {"type": "str", "choices": ["LoadBalancer", "NodePort", "ClusterIP"], "default": "LoadBalancer"},
     "annotations": {"type": "dict", "default": {}},
-    "internal": {"type": "str", "choices": ["gcp", "aws", "azure"]},
+    "internal": {"type": "str"},
     "source_ranges": {"type": "list", "elements": "str", "default": []},
     "public": {"type": "bool", "default": False},
     "address": {"type": "list", "elements": "str", "default": []},

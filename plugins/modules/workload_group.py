@@ -61,13 +61,12 @@ options:
         type: bool
         default: false
       ports:
-        description: Ports of the workload, as numbers by name, such as V({http: 8080}).
+        description: Ports of the workload, as numbers by name, such as 8080 for V(http).
         type: dict
         default: {}
       probe:
         description:
-          - The health probe, as a WorkloadGroup's C(spec.probe) has it, such as
-            V({httpGet: {path: /, port: 8080}, periodSeconds: 5}).
+          - The health probe, as a WorkloadGroup's C(spec.probe) has it.
         type: dict
       network:
         description: Network of the virtual machines. Only the cluster's own is supported, which is also the default.
@@ -102,10 +101,9 @@ options:
                 description: The port.
                 type: int
                 required: true
-              target_port:
+              targetPort:
                 description: Port of the virtual machine. The default is O(groups[].service.ports[].port).
                 type: int
-                aliases: [targetPort]
               protocol:
                 description: Transport protocol.
                 type: str
@@ -138,7 +136,7 @@ EXAMPLES = r"""
           initialDelaySeconds: 1
         service:
           ports:
-            - {name: http, port: 80, target_port: 10000}
+            - {name: http, port: 80, targetPort: 10000}
 """
 
 RETURN = r"""
@@ -187,7 +185,7 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._rights import ri
 PORT: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},
     "port": {"type": "int", "required": True},
-    "target_port": {"type": "int", "aliases": ["targetPort"]},
+    "targetPort": {"type": "int"},
     "protocol": {"type": "str", "choices": ["TCP", "UDP"], "default": "TCP"},
 }
 
