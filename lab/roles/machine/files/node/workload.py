@@ -1,0 +1,58 @@
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep a small injected workload in the cluster, for as long as it has a mesh.
+
+workload.py KUBECONFIG MANIFEST. Applied once Istio's injector works (its webhook has a CA bundle: istiod itself writes it
+there), deleted when the webhook goes: pods of an earlier mesh would hold certificates that nobody trusts any more.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import Any
+
+from kube import Api
+
+PATH = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+
+
+def injects(configuration: dict[str, Any]) -> bool:
+    """Whether this is a sidecar injector that works."""
+    labels = configuration["metadata"].get("labels") or {}
+    hooks = configuration.get("webhooks") or []
+    return labels.get("app") == "sidecar-injector" and any(hook["clientConfig"].get("caBundle") for hook in hooks)
+
+
+def kubectl(kubeconfig: str, *words: str) -> bool:
+    """Run kubectl; its output goes to the journal."""
+    return subprocess.run(["kubectl", f"--kubeconfig={kubeconfig}", *words], check=False).returncode == 0
+
+
+def serve(kubeconfig: str, manifest: str) -> None:
+    """Follow the webhooks, for ever."""
+    injectors: set[str] = set()
+    there: bool | None = None
+    for kind, item in Api(kubeconfig).events(PATH):
+        if kind == "LISTED":
+            injectors = {entry["metadata"]["name"] for entry in item["items"] if injects(entry)}
+        else:
+            injectors.discard(item["metadata"]["name"])
+            if kind != "DELETED" and injects(item):
+                injectors.add(item["metadata"]["name"])
+        if bool(injectors) is there:
+            continue
+        there = bool(injectors)
+        print(f"injectors: {', '.join(sorted(injectors)) or 'none'}")
+        if there:
+            # The namespace of an earlier mesh may still be on its way out.
+            while not kubectl(kubeconfig, "apply", "-f", manifest):
+                time.sleep(1)
+        else:
+            kubectl(kubeconfig, "delete", "--ignore-not-found", "--wait=false", "-f", manifest)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], sys.argv[2])
