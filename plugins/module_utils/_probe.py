@@ -50,9 +50,10 @@ def moved(before: Clusters, after: Clusters) -> Clusters:
             delta = {}
             for name in COUNTERS:
                 was, now = old.get(name, 0), stats.get(name, 0)
-                if now != was:
-                    delta[name] = now - was if now > was else now
-            if any(delta.values()):
+                grew = now - was if now >= was else now
+                if grew:
+                    delta[name] = grew
+            if delta:
                 grown.setdefault(cluster, {})[endpoint] = delta
     return grown
 

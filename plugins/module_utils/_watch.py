@@ -102,7 +102,7 @@ class Follower:
             if pause:
                 # The API server restarts, or asks for patience (429): do not hammer it.
                 self._sleep(min(pause, max(0.0, deadline - self._clock())))
-            pause = min(5.0, pause * 2 or 0.2)
+            pause = min(2.0, pause * 2 or 0.2)
 
     def _list(self) -> t.Generator[Change, None, str]:
         yield Change(RESET, {})
