@@ -175,12 +175,12 @@ class LookupModule(LookupBase):
     """One dictionary of files for each WorkloadGroup."""
 
     def run(self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[t.Any]:
-        self.set_options(var_options=variables, direct=kwargs)
+        _options.read(self, variables, kwargs)
         check_mode = _options.in_check_mode(variables)
         try:
             return self._files(terms, check_mode)
         except MeshError as error:
-            raise AnsibleError(f"sidecar_bootstrap: {error}") from error
+            raise AnsibleError(f"sidecar_bootstrap: {error}") from None
 
     def _files(self, terms: list[t.Any], check_mode: bool) -> list[dict[str, str]]:
         names = _options.names(self, terms)

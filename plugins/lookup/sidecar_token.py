@@ -78,7 +78,7 @@ class LookupModule(LookupBase):
     """One token, or one mapping of tokens, for each WorkloadGroup."""
 
     def run(self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[t.Any]:
-        self.set_options(var_options=variables, direct=kwargs)
+        _options.read(self, variables, kwargs)
         try:
             names = _options.names(self, terms)
             vms = _options.option(self, "vms")
@@ -86,7 +86,7 @@ class LookupModule(LookupBase):
                 return ["" if vms is None else dict.fromkeys(vms, "") for _name in names]
             return self._tokens(names, vms)
         except MeshError as error:
-            raise AnsibleError(f"sidecar_token: {error}") from error
+            raise AnsibleError(f"sidecar_token: {error}") from None
 
     def _tokens(self, names: list[_material.Name], vms: list[str] | None) -> list[str | dict[str, str]]:
         cluster = _options.connect(self)

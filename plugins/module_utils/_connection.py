@@ -11,6 +11,7 @@ is done with them here. The connections are ours, too, so that they are the same
 from __future__ import annotations
 
 import base64
+import copy
 import email.utils
 import json
 import os
@@ -214,7 +215,7 @@ class Cluster:
         The kubernetes client writes `*-data` entries to files in TMPDIR, which outlive a killed process. OpenSSL only
         takes files, so they become anonymous ones where the system has them (Linux).
         """
-        result: dict[str, t.Any] = json.loads(json.dumps(document))
+        result: dict[str, t.Any] = copy.deepcopy(dict(document))
         for section, keys in (
             ("clusters", ("certificate-authority",)),
             ("users", ("client-certificate", "client-key", "tokenFile")),
@@ -337,10 +338,13 @@ class Cluster:
                 retries=False,
             )
         except urllib3.exceptions.HTTPError as error:
+            next_step = "check that the kubeconfig names the right cluster and that the controller reaches it"
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                next_step = "set ca_cert (or the kubeconfig's certificate-authority) to the CA of this API server"
             raise ApiError(
                 f"no answer from the API server {self.server}: {error}",
                 f"the API server answers {method} {path}",
-                "check that the kubeconfig names the right cluster and that the controller reaches it",
+                next_step,
                 0,
             ) from error
         date = email.utils.parsedate_tz(response.headers.get("Date") or "")

@@ -18,6 +18,9 @@ from ansible_collections.hybridmesh.istio.plugins.plugin_utils._material import 
     warning_if_short,
 )
 
+# The variables that options of the lookups are read from (see the doc fragment `cluster`, PLUGINS).
+VARIABLES = ("mesh_kubeconfig", "mesh_context", "mesh_host", "mesh_api_key", "mesh_ca_cert", "mesh_validate_certs")
+
 
 class Lookup(t.Protocol):
     """What is used of Ansible's LookupBase."""
@@ -26,12 +29,25 @@ class Lookup(t.Protocol):
 
     def get_option(self, option: str, /) -> t.Any: ...
 
+    def set_options(self, *, var_options: t.Any, direct: t.Any) -> None: ...
+
+
+def read(lookup: Lookup, variables: t.Mapping[str, t.Any] | None, arguments: t.Mapping[str, t.Any]) -> None:
+    """Sets the lookup's options from its arguments, variables, ansible.cfg and the environment.
+
+    Ansible hands over variables as they are written. One that is a template has to be resolved before Ansible turns it
+    into the option's type: the text of any template would make a boolean false.
+    """
+    known = {name: variables[name] for name in VARIABLES if name in variables} if variables else {}
+    if lookup._templar is not None:
+        known = {name: lookup._templar.template(value) for name, value in known.items()}
+    given = {name: value for name, value in known.items() if value not in (None, "")}
+    lookup.set_options(var_options=given, direct=dict(arguments))
+
 
 def option(lookup: Lookup, name: str) -> t.Any:
-    """An option's value; one that came from a variable may still be a template, or an empty text that means unset."""
+    """An option's value; for those of the connection an empty text means unset, as it does for kubectl."""
     value = lookup.get_option(name)
-    if isinstance(value, (str, list)) and lookup._templar is not None:
-        value = lookup._templar.template(value)
     return None if value == "" and name in ENVIRONMENT else value
 
 
