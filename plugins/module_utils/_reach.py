@@ -151,7 +151,7 @@ def dns_answer(data: bytes, number: int) -> dict[str, t.Any]:
             if kind == 1 and length == 4:
                 addresses.append(socket.inet_ntoa(data[position : position + 4]))
             position += length
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, OSError) as error:
         raise ValueError("a truncated answer") from error
     return {"code": flags & 0xF, "addresses": addresses}
 

@@ -122,11 +122,12 @@ def managed_block(current: str, lines: str) -> str:
     new = [BEGIN + "\n", *(line + "\n" for line in lines.splitlines() if line.strip()), END + "\n"]
     if len(new) == 2:
         new = []
-    if BEGIN in stripped:
-        begin = stripped.index(BEGIN)
-        if END in stripped[begin:]:
-            end = stripped.index(END, begin)
-            return "".join(old[:begin] + new + old[end + 1 :])
+    begin = None
+    for number, line in enumerate(stripped):
+        if line == BEGIN:
+            begin = number
+        elif line == END and begin is not None:
+            return "".join(old[:begin] + new + old[number + 1 :])
     if not new:
         return current
     if old and not old[-1].endswith("\n"):

@@ -179,6 +179,8 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _atomic, _capture, _vm_facts, _vm_files
 
+TOKEN_FOLDER = _vm_files.FOLDERS[-1]
+
 
 def capture_options() -> dict[str, t.Any]:
     """The argument spec of `capture`."""
@@ -248,8 +250,10 @@ def json_text(value: t.Any) -> str:
 
 def write_token(module: AnsibleModule) -> None:
     """Puts the token in place, and ends the module."""
-    folder = _vm_files.Folder("/var/run/secrets/tokens", _vm_files.USER, 0o700)
+    folder = TOKEN_FOLDER
     content = module.params["token"]
+    if not content.strip():
+        module.fail_json(msg="token: it is empty; the lookup sidecar_token makes none in check mode")
     changes = [
         _atomic.compare_folder(folder.path, folder.owner, folder.mode),
         _atomic.compare_file(_vm_files.TOKEN, content, _vm_files.USER, 0o600),
@@ -365,7 +369,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        if module.params["token"]:
+        if module.params["token"] is not None:
             write_token(module)
         module.exit_json(**configure(module))
     except KeyError as error:

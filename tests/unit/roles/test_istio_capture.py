@@ -1,0 +1,212 @@
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tests of the script that puts the capture on and off, with commands that only write down how they were called."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[3] / "roles/vm_sidecar/files/istio-capture"
+RULES = """\
+*nat
+:OUTPUT ACCEPT [0:0]
+:ISTIO_OUTPUT - [0:0]
+:ISTIO_REDIRECT - [0:0]
+-A OUTPUT -p tcp -j MYOWN
+-A OUTPUT -j ISTIO_OUTPUT
+-A ISTIO_OUTPUT -j ISTIO_REDIRECT
+COMMIT
+"""
+
+
+class Machine:
+    """A machine with fake commands, whose rules are a file."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.log = folder / "log"
+        self.rules = folder / "rules"
+        self.state = folder / "state"
+        (folder / "bin").mkdir()
+        for name in ("settings", "pending"):
+            (folder / name).write_text("ISTIO_INBOUND_PORTS=10000\n")
+        self.rules.write_text("")
+        # The rules are there for one tool only, as on a real machine.
+        self.command("iptables-legacy-save", f"cat {self.rules}")
+        for name in ("iptables-nft-save", "ip6tables-legacy-save", "ip6tables-nft-save", "nft"):
+            self.command(name, "true")
+        self.command("iptables-legacy", f'case "$*" in *"-X ISTIO_OUTPUT") : > {self.rules} ;; esac')
+        self.command("systemctl", "true")
+        self.command("systemd-run", "true")
+        self.command("journalctl", "true")
+        # The agent sets rules when asked to, and its own clean-up does nothing, to see the script's.
+        self.command(
+            "pilot-agent",
+            f'case "$*" in *cleanup*) ;; *) printf "%s" "$RULES" > {self.rules} ;; esac; env > {folder}/env',
+        )
+
+    def command(self, name, body):
+        path = self.folder / "bin" / name
+        path.write_text(f'#!/bin/bash\necho "{name} $*" >> {self.log}\n{body}\n')
+        path.chmod(0o755)
+
+    def run(self, *arguments, **environment):
+        text = SCRIPT.read_text()
+        for old, new in (
+            ("export PATH=", f"export PATH={self.folder}/bin:"),
+            ("settings=/etc/hybridmesh/capture.env", f"settings={self.folder}/settings"),
+            ("pending=/etc/hybridmesh/pending", f"pending={self.folder}/pending"),
+            ("state=/run/hybridmesh\n", f"state={self.state}\n"),
+            ("agent=/usr/local/bin/pilot-agent", f"agent={self.folder}/bin/pilot-agent"),
+        ):
+            assert old in text
+            text = text.replace(old, new)
+        script = self.folder / "istio-capture"
+        script.write_text(text)
+        script.chmod(0o755)
+        return subprocess.run(
+            [str(script), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env=dict(os.environ, RULES=RULES, **environment),
+        )
+
+    @property
+    def calls(self):
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+    def called(self, text):
+        return [number for number, call in enumerate(self.calls) if text in call]
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+def test_apply_keeps_the_settings_that_it_used(machine):
+    result = machine.run("apply", "--now")
+    assert result.returncode == 0, result.stderr
+    assert machine.called("pilot-agent istio-iptables")
+    assert (machine.state / "capture.applied").read_text() == "ISTIO_INBOUND_PORTS=10000\n"
+    assert "ISTIO_INBOUND_PORTS=10000" in (machine.folder / "env").read_text()
+
+
+def test_remove_uses_the_settings_that_the_rules_were_made_with(machine):
+    machine.run("apply", "--now")
+    (machine.folder / "settings").write_text("ISTIO_INBOUND_PORTS=9\n")
+    assert machine.run("remove").returncode == 0
+    assert "ISTIO_INBOUND_PORTS=10000" in (machine.folder / "env").read_text()
+    assert machine.rules.read_text() == ""
+    assert not (machine.state / "capture.applied").exists()
+
+
+def test_issue_34015_rules_go_even_where_the_agent_removes_none(machine):
+    machine.run("apply", "--now")
+    assert machine.run("remove").returncode == 0
+    deletions = [call for call in machine.calls if call.startswith("iptables-legacy -w")]
+    assert "iptables-legacy -w 5 -t nat -D OUTPUT -j ISTIO_OUTPUT" in deletions
+    assert "iptables-legacy -w 5 -t nat -X ISTIO_OUTPUT" in deletions
+    assert not any("MYOWN" in call for call in deletions)
+
+
+def test_remove_works_without_agent_and_settings(machine):
+    machine.rules.write_text(RULES)
+    (machine.folder / "bin/pilot-agent").unlink()
+    (machine.folder / "settings").unlink()
+    assert machine.run("remove").returncode == 0
+    assert machine.rules.read_text() == ""
+
+
+def test_rules_that_stay_are_told(machine):
+    machine.rules.write_text(RULES)
+    machine.command("iptables-legacy", "false")
+    result = machine.run("remove")
+    assert result.returncode != 0
+    assert "rules are left" in result.stderr
+
+
+def test_nothing_is_put_on_while_it_is_held(machine):
+    machine.state.mkdir()
+    (machine.state / "held").write_text("the dead man's timer went off")
+    result = machine.run("apply", "--now")
+    assert result.returncode != 0
+    assert "timer went off" in result.stderr
+    assert not machine.called("pilot-agent")
+
+
+def test_rules_that_fail_half_way_are_taken_away(machine):
+    machine.command("pilot-agent", f'printf "%s" "$RULES" > {machine.rules}; echo no such module; exit 1')
+    result = machine.run("apply", "--now")
+    assert result.returncode != 0
+    assert "no such module" in result.stderr
+    assert machine.rules.read_text() == ""
+
+
+def test_the_dead_man_takes_the_rules_away_before_anything_is_stopped(machine):
+    machine.run("apply", "--now")
+    machine.log.unlink()
+    assert machine.run("deadman").returncode == 0
+    assert machine.rules.read_text() == ""
+    assert machine.called("-X ISTIO_OUTPUT")[-1] < machine.called("systemctl stop")[0]
+    assert (machine.state / "held").exists()
+
+
+def test_confirm_comes_too_late_after_the_dead_man(machine):
+    machine.run("deadman")
+    result = machine.run("confirm")
+    assert result.returncode != 0
+    assert "too late" in result.stderr
+    assert not machine.called("reenable")
+
+
+def test_confirm_disarms_before_it_enables(machine):
+    assert machine.run("confirm").returncode == 0
+    assert machine.called("stop hybridmesh-deadman.timer")[0] < machine.called("reenable")[0]
+    assert not (machine.folder / "pending").exists()
+
+
+def test_confirm_wants_both_units_up(machine):
+    machine.command("systemctl", 'case "$*" in "is-active --quiet istio-capture.service") exit 3 ;; esac')
+    result = machine.run("confirm")
+    assert result.returncode != 0
+    assert not machine.called("reenable")
+
+
+def test_a_trial_arms_the_timer_before_it_starts_anything(machine):
+    result = machine.run("trial", "1", "5")
+    # Nothing answers on the agent's port here.
+    assert result.returncode != 0
+    assert "not ready after 1 s" in result.stderr
+    armed = machine.called("systemd-run")[0]
+    assert "--on-active=6" in machine.calls[armed]
+    assert "AccuracySec=100ms" in machine.calls[armed]
+    assert machine.called("systemctl disable")[0] < armed < machine.called("systemctl restart istio.service")[0]
+    assert not machine.called("start istio-capture")
+
+
+def test_a_trial_without_a_timer_starts_nothing(machine):
+    machine.command("systemd-run", "exit 1")
+    assert machine.run("trial", "1", "5").returncode != 0
+    assert not machine.called("restart istio.service")
+
+
+def test_abort_disarms_and_undoes(machine):
+    machine.run("apply", "--now")
+    assert machine.run("abort").returncode == 0
+    assert machine.rules.read_text() == ""
+    assert machine.called("stop --no-block istio-capture.service istio.service")
+    assert not (machine.state / "held").exists()
+
+
+def test_usage():
+    result = subprocess.run([str(SCRIPT)], capture_output=True, text=True, timeout=10, check=False)
+    assert result.returncode == 2
+    assert "trial R S" in result.stderr
