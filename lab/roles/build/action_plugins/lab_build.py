@@ -146,6 +146,7 @@ class Builder:
         self.scripts = scripts
         self.environment = environment
         self.say = say
+        self.parent = os.getppid()
         self.running: dict[str, Running] = {}
 
     def build(self, missing: Sequence[Job], results: Mapping[str, Path]) -> None:
@@ -163,6 +164,9 @@ class Builder:
                     if self.ended(run):
                         del self.running[lane]
                         spoke = time.monotonic()
+                if os.getppid() != self.parent:
+                    # Ansible was killed; its worker processes, of which this is one, are not told.
+                    raise SystemExit(1)
                 if self.running and time.monotonic() - spoke >= SAY_EVERY:
                     spoke = time.monotonic()
                     self.say(self.standing(spoke - started, waiting))
@@ -280,7 +284,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             paths={job.name: str(job.path) for job in jobs},
             job_keys=keys,
         )
-        if missing and not self._play_context.check_mode:
+        if missing and not self._task.check_mode:
             result.update(self._build(cache, scripts, options["environment"], jobs))
         return result
 
