@@ -10,6 +10,7 @@ each of its tasks costs a process, a client and a discovery of all kinds.
 from __future__ import annotations
 
 import concurrent.futures
+import time
 import typing as t
 import urllib.parse
 
@@ -24,6 +25,9 @@ MANAGER = "hybridmesh.istio"
 
 # More at a time gains nothing on a small API server.
 _THREADS = 8
+
+# Seconds for which an object is offered again while the webhook that judges it does not answer.
+_WEBHOOK_PATIENCE = 20.0
 
 _Item = t.TypeVar("_Item")
 _Result = t.TypeVar("_Result")
@@ -140,17 +144,23 @@ class Applier:
             query["fieldValidation"] = "Strict"
         if dry_run:
             query["dryRun"] = "All"
-        try:
-            return self.cluster.request("PATCH", path, query, item, "application/apply-patch+yaml", timeout=60.0)
-        except ApiError as error:
-            if error.status == 409:
+        deadline = time.monotonic() + _WEBHOOK_PATIENCE
+        while True:
+            try:
+                return self.cluster.request("PATCH", path, query, item, "application/apply-patch+yaml", timeout=60.0)
+            except ApiError as error:
+                # istiod judges its own kinds, and may have been restarted a moment ago.
+                if "failed calling webhook" in error.found and time.monotonic() < deadline:
+                    time.sleep(1)
+                    continue
+                if error.status != 409:
+                    raise
                 own = _manifest.ref(item)
                 raise MeshError(
                     f"{own} has fields that somebody else set otherwise: {error.found.split(': ', 1)[-1]}",
                     "the object is as declared, or nobody else sets these fields",
                     "declare what is in the cluster, or take the other's setting away",
                 ) from error
-            raise
 
 
 def in_parallel(function: t.Callable[[_Item], _Result], items: t.Sequence[_Item]) -> list[_Result]:

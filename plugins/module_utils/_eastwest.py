@@ -139,12 +139,13 @@ def spec(options: Options, mesh: Mesh) -> Object:
     }
     if options.cross_network and mesh["network"]:
         # On the Service alone: labels of the component are part of the Deployment's selector, which can't be changed.
+        escaped = NETWORK_LABEL.replace(".", "\\.")
         component["k8s"]["overlays"] = [
             {
                 "apiVersion": "v1",
                 "kind": "Service",
                 "name": options.name,
-                "patches": [{"path": f"metadata.labels.[{NETWORK_LABEL}]", "value": mesh["network"]}],
+                "patches": [{"path": f"metadata.labels.{escaped}", "value": mesh["network"]}],
             }
         ]
     values: Object = {

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _versions
 from ansible_collections.hybridmesh.istio.plugins.module_utils._cluster import Gateway, Mesh
 from ansible_collections.hybridmesh.istio.plugins.module_utils._eastwest import ADDRESS
@@ -15,6 +17,21 @@ OLDEST = (1, 24)
 
 # Seconds without a connection that an entry should survive: a gateway's or a node's restart takes this long at most.
 GRACE = 300
+
+
+def differences(mesh: Mesh, spec: t.Mapping[str, t.Any], version: str | None) -> list[str]:
+    """Where an istiod that is used as it is has something else than what is declared for it."""
+    declared = (spec.get("values") or {}).get("global") or {}
+    return [
+        f"the {what} is '{found or ''}', not '{wanted}'"
+        for what, found, wanted in (
+            ("version", mesh["version"], version),
+            ("mesh ID", mesh["mesh_id"], declared.get("meshID")),
+            ("cluster name", mesh["cluster_name"], (declared.get("multiCluster") or {}).get("clusterName")),
+            ("network", mesh["network"], declared.get("network")),
+        )
+        if wanted and found != wanted
+    ]
 
 
 def control_plane_needs(mesh: Mesh) -> list[str]:

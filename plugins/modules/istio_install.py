@@ -163,6 +163,12 @@ foreign:
   returned: success
   type: list
   elements: str
+differences:
+  description: Where a control plane of somebody else has something else than what is declared.
+  returned: success
+  type: list
+  elements: str
+  sample: ["the network is '', not 'network1'"]
 vm_needs:
   description: What a control plane of somebody else lacks for virtual machines, and what to do about it.
   returned: success
@@ -229,6 +235,7 @@ def read_only(cluster: Cluster, options: t.Mapping[str, t.Any], theirs: list[Ist
         "version": version,
         "previous_version": version,
         "foreign": foreign,
+        "differences": _vm_needs.differences(mesh, options["spec"], options["version"]),
         "vm_needs": _vm_needs.control_plane_needs(mesh),
     }
 
@@ -247,6 +254,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
         "objects": [],
         "report": [],
         "foreign": [],
+        "differences": [],
         "vm_needs": [],
     }
     if options["role"] == "control-plane" and not installation.marked:
