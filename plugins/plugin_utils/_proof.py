@@ -241,7 +241,11 @@ def _lines(rows: t.Sequence[Mapping[str, t.Any]], counts: Mapping[str, int]) -> 
     told = ", ".join(f"{counts[state]} {_WORDS[state]}" for state in _WORDS if counts[state])
     lines.append("{} {} - {}".format(len(rows), "VM" if len(rows) == 1 else "VMs", told or "nothing to prove"))
     for row in rows:
-        if row["state"] == OK:
+        if row["state"] == NOT_TESTED:
+            lines.append(
+                _plain("{} - {} - this run would make that first".format(row["vm"], row["findings"][0]["reason"]))
+            )
+        if row["state"] in (OK, NOT_TESTED):
             continue
         for finding in row["findings"]:
             parts = [row["vm"], finding["part"], finding["reason"], finding["evidence"], finding["next_step"]]
