@@ -79,9 +79,11 @@ def test_every_entry_point_has_a_spec(role: str) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_options_and_defaults_have_the_same_names(role: str) -> None:
     defaults = set(read(role, "defaults/main.yml"))
-    optional = {name for _, name, option in options_of(role) if not option.get("required")}
+    optional = {name for dummy, name, option in options_of(role) if not option.get("required")}
     assert optional - defaults == set(), "options without a default in defaults/main.yml"
-    assert defaults - {name for _, name, _ in options_of(role)} == set(), "defaults that no argument spec knows"
+    assert defaults - {name for dummy, name, option in options_of(role)} == set(), (
+        "defaults that no argument spec knows"
+    )
 
 
 @pytest.mark.parametrize("role", ROLES)
