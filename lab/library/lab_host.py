@@ -37,6 +37,10 @@ options:
   address:
     description: The host's own address on the bridge, with its prefix length. Needed with O(state=present).
     type: str
+  links:
+    description: Name in O(state_dir) -> target of a symbolic link to keep there. The target need not be there yet.
+    type: dict
+    default: {}
   record:
     description: What else to write down in the marker, for the inventory and other programs.
     type: dict
@@ -79,13 +83,12 @@ import ipaddress  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import shutil  # noqa: E402
-import stat  # noqa: E402
 import subprocess  # noqa: E402
 import time  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-from ansible.module_utils import lab_cgroup  # noqa: E402
+from ansible.module_utils import lab_cgroup, lab_supervisor  # noqa: E402
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 from ansible.module_utils.lab_error import LabError  # noqa: E402
 
@@ -179,7 +182,8 @@ class Host:
     def rule(self, action: str) -> int:
         """The one rule that the lab may add to the firewall: -C looks, -I adds, -D deletes."""
         words = ["-i", self.bridge, "-o", self.bridge, "-m", "comment", "--comment", MADE_BY, "-j", "ACCEPT"]
-        return subprocess.run(["iptables", "-w", action, "FORWARD", *words], capture_output=True, check=False).returncode
+        done = subprocess.run(["iptables", "-w", action, "FORWARD", *words], capture_output=True, check=False)
+        return done.returncode
 
     # present
 
@@ -201,6 +205,8 @@ class Host:
             self._do(f"{NSPAWN_RUN} made", lambda: NSPAWN_RUN.mkdir(mode=0o755, parents=True))
         if filtered and self.rule("-C") != 0:
             self._do("firewall rule added", lambda: self.rule("-I"))
+        for name, target in sorted(self.options["links"].items()):
+            self._link(self.state_dir / name, target)
         self._bridge(link)
         return wanted
 
@@ -217,11 +223,24 @@ class Host:
         beside.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         beside.replace(self.marker_file)
 
+    def _link(self, place: Path, target: str) -> None:
+        if place.is_symlink() and os.readlink(place) == target:
+            return
+
+        def make() -> None:
+            place.parent.mkdir(mode=0o755, exist_ok=True)
+            place.unlink(missing_ok=True)
+            place.symlink_to(target)
+
+        self._do(f"{place} linked to {target}", make)
+
     def _bridge(self, link: dict[str, Any] | None) -> None:
         if link is None:
             self._do(
                 f"bridge {self.bridge} made",
-                lambda: ip("link", "add", "name", self.bridge, "address", BRIDGE_ADDRESS, "type", "bridge", "forward_delay", "0"),
+                lambda: ip(
+                    *f"link add name {self.bridge} address {BRIDGE_ADDRESS} type bridge forward_delay 0".split()
+                ),
             )
         address = ipaddress.ip_interface(self.options["address"])
         has = {
@@ -245,7 +264,8 @@ class Host:
         before = marker.get("host_before", {})
         if lab_cgroup.processes():
             self._do("processes ended", lambda: lab_cgroup.kill())
-        self._end_connections()
+        if not self.check:
+            lab_supervisor.end_connections(self.run_dir)
         if link:
             self._do(f"bridge {self.bridge} deleted", self._delete_links)
         if before.get("firewall_rule") and self.rule("-C") == 0:
@@ -261,12 +281,6 @@ class Host:
         if self.state_dir.exists():
             self._do(f"{self.state_dir} deleted", self._delete_state)
 
-    def _end_connections(self) -> None:
-        for control in (self.run_dir / "ssh").glob("*"):
-            if stat.S_ISSOCK(control.lstat().st_mode) and not self.check:
-                words = ["ssh", "-o", f"ControlPath={control}", "-O", "exit", "lab"]
-                subprocess.run(words, capture_output=True, check=False)
-
     def _delete_links(self) -> None:
         # The machines' ends go with their network namespaces, but a moment later: both ends go with this one at once.
         for port in ip("link", "show", "master", self.bridge):
@@ -280,10 +294,11 @@ class Host:
         if "subtree_control" not in before or lab_cgroup.mode() != "v2":
             return
         for controller in sorted(lab_cgroup.enabled(lab_cgroup.ROOT) - set(before["subtree_control"])):
+            control = lab_cgroup.ROOT / "cgroup.subtree_control"
             try:
                 self._do(
                     f"controller {controller} no longer handed down",
-                    lambda controller=controller: (lab_cgroup.ROOT / "cgroup.subtree_control").write_text(f"-{controller}"),
+                    lambda control=control, controller=controller: control.write_text(f"-{controller}"),
                 )
             except OSError as error:
                 # Somebody else uses it by now: then it is theirs.
@@ -315,6 +330,7 @@ def main() -> None:
             "run_dir": {"type": "path", "required": True},
             "bridge": {"type": "str", "required": True},
             "address": {"type": "str"},
+            "links": {"type": "dict", "default": {}},
             "record": {"type": "dict", "default": {}},
         },
         required_if=[("state", "present", ["address"])],

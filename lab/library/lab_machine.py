@@ -114,7 +114,6 @@ actions:
   sample: [made, started]
 """
 
-import fcntl  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import shutil  # noqa: E402
@@ -127,7 +126,7 @@ import time  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-from ansible.module_utils import lab_cgroup  # noqa: E402
+from ansible.module_utils import lab_cgroup, lab_supervisor  # noqa: E402
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 from ansible.module_utils.lab_error import LabError  # noqa: E402
 
@@ -233,24 +232,7 @@ class Machine:
 
     def supervisor(self) -> int | None:
         """The supervisor's process, or None where the machine is not running."""
-        end = time.monotonic() + 5
-        while time.monotonic() < end:
-            try:
-                with open(self.pid_file, "r+", encoding="ascii") as stream:
-                    fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                    return None
-            except FileNotFoundError:
-                return None
-            except BlockingIOError:
-                text = self.pid_file.read_text(encoding="ascii").strip()
-                if text:
-                    return int(text)
-            time.sleep(0.01)  # it has the lock and is about to write its number
-        raise LabError(
-            f"{self.pid_file} is locked but holds no process number.",
-            "the supervisor's number in it.",
-            "`make lab-down` ends all supervisors.",
-        )
+        return lab_supervisor.find(self.pid_file)
 
     def layers(self) -> list[Path]:
         """Where the machine's files are seen and written."""
@@ -271,16 +253,8 @@ class Machine:
             time.sleep(0.02)
         lab_cgroup.kill(self.name)
         lab_cgroup.remove(self.name)
-        self.forget_connections()
+        lab_supervisor.end_connections(self.run_dir)
         return ran
-
-    def forget_connections(self) -> None:
-        """End ssh's shared connections: one to a machine that is no more would let the next command hang."""
-        for control in (self.run_dir / "ssh").glob("*"):
-            if stat.S_ISSOCK(control.lstat().st_mode):
-                subprocess.run(
-                    ["ssh", "-o", f"ControlPath={control}", "-O", "exit", "lab"], capture_output=True, check=False
-                )
 
     def delete(self) -> bool:
         """Delete its folder; returns whether there was one."""

@@ -117,7 +117,7 @@ class Pki:
         self.path = path
         self.check = check
         self.made: list[str] = []
-        self.now = datetime.datetime.now(datetime.timezone.utc)
+        self.now = datetime.datetime.now(datetime.UTC)
 
     def write(self, name: str, content: bytes, mode: int = 0o600) -> None:
         """Write a file atomically, with its mode from the first byte on."""
@@ -164,7 +164,9 @@ class Pki:
             self.write("ca.crt", found.public_bytes(PEM), 0o644)
         self.ca = found
 
-    def builder(self, subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def builder(
+        self, subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    ) -> x509.CertificateBuilder:
         """A certificate's frame. An hour of the past allows for clocks that differ."""
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
         builder = builder.serial_number(x509.random_serial_number())

@@ -11,6 +11,7 @@ Only the standard library is used: the supervisors import this file as well.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -124,10 +125,8 @@ def kill(name: str | None = None, timeout: float = 20.0) -> int:
             raise TimeoutError(f"processes {sorted(left)} of the lab do not end")
         seen |= left
         for pid in left:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         time.sleep(0.02)
 
 

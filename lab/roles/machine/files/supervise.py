@@ -25,7 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "module_utils"))
 
-import lab_cgroup  # noqa: E402
+import lab_cgroup
 
 REBOOT = 133  # what systemd-nspawn exits with when the machine asked for a reboot and nobody else can start it again
 PR_SET_PDEATHSIG = 1
