@@ -166,43 +166,43 @@ def normalised(item: Object | None) -> Object | None:
     return result
 
 
-def without_others_part(before: Object, after: Object) -> Object:
-    """`after`, with what istiod and istioctl decide by themselves taken over from `before`.
+def without_others_part(item: Object, other: Object) -> Object:
+    """The object without what istiod and istioctl decide by themselves, for a comparison with its `other` state.
 
     istioctl says of every object which component it belongs to, also where its chart does not. istiod writes its CA
     into every webhook and closes the validating ones once it is ready; istioctl deactivates the injector's webhooks
     where it has made a default tag. None of this is a difference to what was asked for.
     """
-    component = labels(before).get(COMPONENT)
-    if component and COMPONENT not in labels(after):
-        metadata = dict(after["metadata"], labels=dict(labels(after), **{COMPONENT: component}))
-        after = dict(after, metadata=metadata)
-    if not str(after.get("kind", "")).endswith("WebhookConfiguration"):
-        return after
-    live = {hook.get("name"): hook for hook in before.get("webhooks") or []}
+    if COMPONENT in labels(item) and COMPONENT not in labels(other):
+        kept = {key: value for key, value in labels(item).items() if key != COMPONENT}
+        item = dict(item, metadata=dict(item["metadata"], labels=kept))
+    if not str(item.get("kind", "")).endswith("WebhookConfiguration"):
+        return item
+    inactive = {
+        hook.get("name") for state in (item, other) for hook in state.get("webhooks") or [] if is_inactive(hook)
+    }
     hooks = []
-    for hook in after.get("webhooks") or []:
-        known = live.get(hook.get("name"))
-        if known:
-            hook = dict(hook)
-            bundle = (known.get("clientConfig") or {}).get("caBundle")
-            if bundle:
-                hook["clientConfig"] = dict(hook.get("clientConfig") or {}, caBundle=bundle)
-            if after["kind"] == "ValidatingWebhookConfiguration":
-                hook["failurePolicy"] = known.get("failurePolicy")
-            selected = (known.get("namespaceSelector") or {}).get("matchLabels") or {}
-            if "istio.io/deactivated" in selected:
-                hook["namespaceSelector"] = known.get("namespaceSelector")
-                hook["objectSelector"] = known.get("objectSelector")
-        hooks.append(hook)
-    return dict(after, webhooks=hooks)
+    for hook in item.get("webhooks") or []:
+        ignored = {"clientConfig"}
+        if item["kind"] == "ValidatingWebhookConfiguration":
+            ignored.add("failurePolicy")
+        if hook.get("name") in inactive:
+            ignored |= {"namespaceSelector", "objectSelector"}
+        client = {key: value for key, value in (hook.get("clientConfig") or {}).items() if key != "caBundle"}
+        hooks.append(dict({key: value for key, value in hook.items() if key not in ignored}, clientConfig=client))
+    return dict(item, webhooks=hooks)
+
+
+def is_inactive(hook: t.Mapping[str, t.Any]) -> bool:
+    """Whether istioctl has switched a webhook off, by a selector that matches nothing."""
+    return "istio.io/deactivated" in ((hook.get("namespaceSelector") or {}).get("matchLabels") or {})
 
 
 def compare(before: Object | None, after: Object | None, item: Ref) -> Change:
     """The change that leads from one state of an object to another."""
     old, new = normalised(before), normalised(after)
     if old is not None and new is not None:
-        new = without_others_part(old, new)
+        old, new = without_others_part(old, new), without_others_part(new, old)
     if old is None:
         action = "none" if new is None else "create"
     elif new is None:
