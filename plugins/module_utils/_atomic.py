@@ -74,7 +74,8 @@ def ids(owner: str) -> tuple[int, int] | None:
 def _fits(path: str, owner: str, mode: int) -> bool:
     state = os.stat(path)
     wanted = ids(owner)
-    return stat.S_IMODE(state.st_mode) == mode and (wanted is None or (state.st_uid, state.st_gid) == wanted)
+    # The group is set, but not insisted on: the agent's program is setgid, so what it writes has another one.
+    return stat.S_IMODE(state.st_mode) == mode and (wanted is None or state.st_uid == wanted[0])
 
 
 def compare_file(path: str, content: str, owner: str, mode: int) -> Change | None:

@@ -27,8 +27,9 @@ def wanted_package(asked: Facts, architecture: str, mesh_version: str | None) ->
         mesh_version: istiod's version, the default.
 
     Returns:
-        `source` (path, url, apt or release), `url`, `version`, `explicit` (the user named a version or a package,
-        rather than leaving it at istiod's), `checksum` (SHA-256), `checksum_url` (where it is published).
+        `source` (path, url, apt or release), `url` (null while there is no istiod to tell the version), `version`,
+        `explicit` (the user named a version or a package, rather than leaving it at istiod's), `checksum` (SHA-256),
+        `checksum_url` (where it is published).
     """
     version, checksum = asked.get("version"), asked.get("checksum")
     wanted = {"url": None, "version": version, "explicit": bool(version), "checksum": checksum, "checksum_url": None}
@@ -40,6 +41,8 @@ def wanted_package(asked: Facts, architecture: str, mesh_version: str | None) ->
     wanted["version"] = version or mesh_version
     if asked.get("apt"):
         return dict(wanted, source="apt", url=asked["apt"])
+    if not wanted["version"]:
+        return dict(wanted, source="release")
     suffix = "" if architecture == "amd64" else f"-{architecture}"
     url = "{}/{}/deb/{}{}.deb".format(str(asked["release_url"]).rstrip("/"), wanted["version"], PACKAGE, suffix)
     return dict(wanted, source="release", url=url, checksum_url=None if checksum else url + ".sha256")

@@ -65,12 +65,13 @@ FOLDERS = (
     Folder("/var/run/secrets/tokens", USER, 0o700),
 )
 
-# Name in the lookup's result -> where it goes, and what its change calls for.
+# Name in the lookup's result -> where it goes, its mode, and what its change calls for.
 GROUP_FILES = {
-    "cluster.env": (CLUSTER_ENV, ("restart", "capture")),
-    "mesh.yaml": (MESH_CONFIG, ("restart",)),
-    # The agent reads its roots when it connects, so only a restart makes sure that new ones are in use.
-    "root-cert.pem": (ROOT_CERTIFICATE, ("restart",)),
+    "cluster.env": (CLUSTER_ENV, 0o644, ("restart", "capture")),
+    "mesh.yaml": (MESH_CONFIG, 0o644, ("restart",)),
+    # The agent writes this one itself, too, with this mode. It reads its roots when it connects, so only a restart
+    # makes sure that new ones are in use.
+    "root-cert.pem": (ROOT_CERTIFICATE, 0o600, ("restart",)),
 }
 
 
@@ -81,11 +82,11 @@ def group_files(files: t.Mapping[str, str], current: t.Mapping[str, str | None])
     writes the root certificate that it got back into the file that it was given.
     """
     result = []
-    for name, (path, effects) in GROUP_FILES.items():
+    for name, (path, mode, effects) in GROUP_FILES.items():
         content, there = files[name], current.get(path)
         if there is not None and _same(name, content, there):
             content = there
-        result.append(File(path, content, USER, 0o644, effects))
+        result.append(File(path, content, USER, mode, effects))
     return result
 
 

@@ -209,7 +209,7 @@ def wanted_files(params: t.Mapping[str, t.Any]) -> list[_vm_files.File]:
         ValueError: a value can't be written the way it must be.
         KeyError: a file of the group is missing.
     """
-    current = {path: _atomic.read(path) for path, _effects in _vm_files.GROUP_FILES.values()}
+    current = {path: _atomic.read(path) for path, _mode, _effects in _vm_files.GROUP_FILES.values()}
     files = _vm_files.group_files(params["files"], current)
     group = _capture.parse_environment(params["files"]["cluster.env"])
     sidecar_env = _capture.parse_environment(_vm_facts.read(_vm_files.SIDECAR_ENV) or "")
@@ -308,7 +308,8 @@ def configure(module: AnsibleModule) -> dict[str, t.Any]:
         if change is None:
             continue
         changes.append(change)
-        # A file that can't be read by its owner has the same effect as a wrong one.
+        if change.after is None:
+            continue
         effects.update(item.effects)
         for effect in item.effects:
             reasons.setdefault(effect, []).append(item.path)

@@ -38,9 +38,11 @@ class Machine:
         self.rules.write_text("")
         # The rules are there for one tool only, as on a real machine.
         self.command("iptables-legacy-save", f"cat {self.rules}")
-        for name in ("iptables-nft-save", "ip6tables-legacy-save", "ip6tables-nft-save", "nft"):
+        for name in ("iptables-nft-save", "ip6tables-legacy-save", "ip6tables-nft-save", "nft", "iptables-nft"):
             self.command(name, "true")
-        self.command("iptables-legacy", f'case "$*" in *"-X ISTIO_OUTPUT") : > {self.rules} ;; esac')
+        for name in ("iptables-legacy", "ip6tables-legacy", "ip6tables-nft"):
+            self.command(name, f'case "$*" in *"-X ISTIO_OUTPUT") : > {self.rules} ;; esac')
+        self.command("id", "echo 997")
         self.command("systemctl", "true")
         self.command("systemd-run", "true")
         self.command("journalctl", "true")
@@ -95,8 +97,32 @@ def test_apply_keeps_the_settings_that_it_used(machine):
     result = machine.run("apply", "--now")
     assert result.returncode == 0, result.stderr
     assert machine.called("pilot-agent istio-iptables")
-    assert (machine.state / "capture.applied").read_text() == "ISTIO_INBOUND_PORTS=10000\n"
+    assert (machine.state / "capture.applied").read_text() == "ISTIO_INBOUND_PORTS=10000\nPROXY_GID=997\n"
     assert "ISTIO_INBOUND_PORTS=10000" in (machine.folder / "env").read_text()
+
+
+def test_open_connections_are_spared_before_anything_is_captured(machine):
+    machine.run("apply", "--now")
+    spared = machine.called("iptables-nft -w 5 -t nat -I OUTPUT 1 -j ISTIO_OPEN")
+    assert spared
+    assert max(spared) < machine.called("pilot-agent istio-iptables")[-1]
+    assert machine.called("-A ISTIO_OPEN -p tcp ! --syn -j ACCEPT")
+
+
+def test_open_connections_are_spared_by_the_variant_that_the_agent_will_choose(machine):
+    # Rules of somebody else's, which the legacy variant made.
+    machine.rules.write_text(RULES.replace("ISTIO", "OTHER"))
+    machine.run("apply", "--now")
+    assert machine.called("iptables-legacy -w 5 -t nat -I OUTPUT 1 -j ISTIO_OPEN")
+    assert not machine.called("iptables-nft -w 5 -t nat -I OUTPUT")
+
+
+def test_nothing_is_captured_where_open_connections_would_break(machine):
+    machine.command("iptables-nft", 'case "$*" in *" -I "*) echo no table >&2; exit 1 ;; esac')
+    result = machine.run("apply", "--now")
+    assert result.returncode != 0
+    assert "no table" in result.stderr
+    assert not [call for call in machine.calls if call.startswith("pilot-agent") and "cleanup" not in call]
 
 
 def test_remove_uses_the_settings_that_the_rules_were_made_with(machine):

@@ -43,7 +43,7 @@ def test_the_block_goes_away_without_a_trace():
 
 def files(**changes):
     wanted = {"cluster.env": "ISTIO_INBOUND_PORTS=80,443\nA='b'\n", "mesh.yaml": "a: b\n", "root-cert.pem": pem("one")}
-    current = {path: None for path, _effects in _vm_files.GROUP_FILES.values()}
+    current = {path: None for path, *_rest in _vm_files.GROUP_FILES.values()}
     current.update(changes)
     return {item.path: item for item in _vm_files.group_files(wanted, current)}
 

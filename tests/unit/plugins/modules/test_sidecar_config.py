@@ -58,7 +58,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(
         _vm_files,
         "GROUP_FILES",
-        {name: (inside(path), effects) for name, (path, effects) in _vm_files.GROUP_FILES.items()},
+        {name: (inside(path), *rest) for name, (path, *rest) in _vm_files.GROUP_FILES.items()},
     )
     monkeypatch.setattr(
         _vm_files, "FOLDERS", tuple(folder._replace(path=inside(folder.path)) for folder in _vm_files.FOLDERS)
@@ -160,6 +160,14 @@ def test_each_change_calls_for_what_it_needs(machine, change, effects):
     assert result["changed"]
     assert result["effects"] == effects
     assert [reason.split(":")[0] for reason in result["reasons"]] == effects
+
+
+def test_a_mode_alone_is_mended_without_a_restart(machine):
+    configure()
+    (machine / "etc/hybridmesh/pending").unlink()
+    (machine / "etc/istio/config/mesh").chmod(0o666)
+    result = configure()
+    assert (result["changed"], result["effects"]) == (True, [])
 
 
 def test_values_are_what_istio_reads(machine):
