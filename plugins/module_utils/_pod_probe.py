@@ -78,9 +78,13 @@ def _fill(text: str, words: t.Mapping[str, t.Any]) -> str:
     return text.replace("{{", "{").replace("}}", "}")
 
 
-def ask_many(url: str, count: int) -> str:
-    """A command that requests a URL a number of times, one answer a line."""
-    return f"i=0; while [ $i -lt {count} ]; do ask {shlex.quote(url)}; i=$((i+1)); done; echo {MARK}\n"
+def ask_many(url: str, count: int, seconds: int) -> str:
+    """A command that requests a URL a number of times, one answer a line, and begins none after so many seconds."""
+    return (
+        f"i=0; t=$(($(date +%s) + {seconds})); "
+        f"while [ $i -lt {count} ] && [ $(date +%s) -le $t ]; do ask {shlex.quote(url)}; i=$((i+1)); done; "
+        f"echo {MARK}\n"
+    )
 
 
 def ask_admin(path: str, only: t.Sequence[str] = ()) -> str:
@@ -165,7 +169,7 @@ def _made_for(service: t.Mapping[str, t.Any], group: str) -> bool:
 
 
 def _is_http(port: t.Mapping[str, t.Any]) -> bool:
-    name = str(port.get("appProtocol") or port.get("name") or "").split("-")[0].lower()
+    name = str(port.get("appProtocol") or port.get("name") or "").split("-", maxsplit=1)[0].lower()
     return name in ("http", "http2", "grpc")
 
 

@@ -210,6 +210,7 @@ requests:
 """
 
 import time
+import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _workload_entry as core
@@ -252,7 +253,7 @@ class Jury:
         self.book = core.Book()
         self.verdicts = {}
         self._twins = core.twins_of(expectations)
-        self._by_address = {}
+        self._by_address: dict[str, t.Any] = {}
         for expected in expectations:
             self._by_address.setdefault(expected.address, []).append(expected)
         # Expected by name, wherever their address may be.

@@ -180,6 +180,7 @@ verdicts:
 
 import json
 import time
+import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _pod_probe as core
@@ -280,8 +281,9 @@ class Pod:
         self._session.write(command)
         return self._session.read_until(core.MARK, timeout)
 
-    def ask(self, url, count):
-        return core.statuses(self._run(core.ask_many(url, count), 10 + count * (self._request_timeout + 1)))
+    def ask(self, url, count, seconds):
+        command = core.ask_many(url, count, seconds)
+        return core.statuses(self._run(command, seconds + self._request_timeout + 10))
 
     def admin(self, path, only=()):
         """An answer of Envoy's admin interface, by the container's own client or by the sidecar's agent."""
@@ -334,16 +336,19 @@ def probe_group(pod, choice, identity, vms, params):
     deadline = time.monotonic() + params["timeout"]
     budget = params["max_requests"] * len(vms)
     first = pod.clusters(choice.cluster)
-    latest, grown, answers, transports = first, {}, [], {}
+    latest = first
+    grown: _probe.Clusters = {}
+    transports: dict[str, _probe.Transport] = {}
+    answers: list[int] = []
     while True:
         endpoints = {vm["name"]: core.endpoint_of(vm["address"], latest, choice.cluster) for vm in vms}
         counters = grown.get(choice.cluster, {})
-        waiting = [vm for vm in vms if not _probe.answered(counters.get(endpoints[vm["name"]], {}), all(answers))]
+        waiting = [vm for vm in vms if not _probe.answered(counters.get(endpoints[vm["name"]] or "", {}), all(answers))]
         if not waiting or len(answers) >= budget or time.monotonic() >= deadline:
             break
         if any(endpoints[vm["name"]] for vm in waiting):
             count = min(max(2, 2 * len(waiting)), 50, budget - len(answers))
-            answers += pod.ask(choice.url, count)
+            answers += pod.ask(choice.url, count, max(1, int(deadline - time.monotonic())))
             if not any(200 <= status < 400 for status in answers[-count:]):
                 time.sleep(0.5)
         else:
@@ -359,7 +364,7 @@ def probe_group(pod, choice, identity, vms, params):
             endpoints[vm["name"]],
             latest,
             grown,
-            transports.get(endpoints[vm["name"]]),
+            transports.get(endpoints[vm["name"]] or ""),
             answers,
             identity,
         )
@@ -370,9 +375,9 @@ def probe_group(pod, choice, identity, vms, params):
 def probe(cluster, params, vms):
     """(pod, verdicts by VM)."""
     pod = Pod(cluster, params["workload"], params)
-    verdicts = {}
+    verdicts: dict[str, t.Any] = {}
+    groups: dict[tuple[str, str], t.Any] = {}
     try:
-        groups = {}
         for vm in vms:
             groups.setdefault((vm["namespace"], vm["group"]), []).append(vm)
         for (namespace, group), members in groups.items():

@@ -57,9 +57,10 @@ def test_the_shell_functions(client, port):
     script = (
         core.functions(client, 5, port)
         + core.find_client()
-        + core.ask_many(f"{base}/it's?a=1&b=2", 3)
-        + core.ask_many(f"{base}/missing", 1)
-        + core.ask_many("http://127.0.0.1:1/", 1)
+        + core.ask_many(f"{base}/it's?a=1&b=2", 3, 60)
+        + core.ask_many(f"{base}/missing", 1, 60)
+        + core.ask_many("http://127.0.0.1:1/", 1, 60)
+        + core.ask_many(f"{base}/", 3, -9)
         + core.ask_admin("clusters", ["two"])
         + core.ask_admin("clusters")
         + core.ask_admin("clusters", ["no such line"])
@@ -73,11 +74,12 @@ def test_the_shell_functions(client, port):
         check=False,
         timeout=60,
     )
-    found, many, missing, refused, thin, whole, nothing, _rest = done.stdout.split(core.MARK)
+    found, many, missing, refused, late, thin, whole, nothing, _rest = done.stdout.split(core.MARK)
     assert found.split()[-1] == "grep"
     assert core.statuses(many) == [200, 200, 200]
     assert core.statuses(missing) == [404]
     assert core.statuses(refused) == [0]
+    assert core.statuses(late) == []
     assert thin.split() == ["two"]
     assert whole.split() == ["one", "two"]
     assert nothing.strip() == ""
