@@ -56,8 +56,8 @@ unit: artifact ## Unit tests on the built artifact, with each ansible-core and P
 	@$(MAKE) --no-print-directory $(addprefix unit-,$(matrix))
 
 unit-%:
-	@cd "$(installed)/ansible_collections/hybridmesh/istio" && $(CURDIR)/$(STAGE) unit-$* "unit tests on the built artifact" \
-	  $(CURDIR)/tools/with $* pytest -q -p no:cacheprovider tests/unit
+	@cd "$(installed)/ansible_collections/hybridmesh/istio" && PYTHONDONTWRITEBYTECODE=1 \
+	  $(CURDIR)/$(STAGE) unit-$* "unit tests on the built artifact" $(CURDIR)/tools/with $* pytest -q -p no:cacheprovider tests/unit
 
 .PHONY: artifact
 artifact: ## Build the collection and install it outside the checkout
@@ -69,6 +69,8 @@ artifact-check: ## Use the installed artifact from another folder
 
 .PHONY: molecule
 molecule: ## Molecule scenario `default`: site.yml on the lab, twice, proof, reset
+	@# What an interrupted run left in molecule's memory must not make this one skip steps.
+	@$(WITH_TOOLS) molecule reset -s default > /dev/null 2>&1
 	@$(STAGE) molecule "molecule scenario default on the lab" $(WITH_TOOLS) molecule test -s default
 
 .PHONY: test-lab
@@ -94,6 +96,10 @@ docs-check: ## Are the generated texts up to date, and is all documentation well
 	@$(STAGE) docs-check "antsibull-docs, changelog, generated README files" $(WITH_TOOLS) tools/docs-check
 
 ##@ Housekeeping
+
+.PHONY: clean
+clean: ## Delete environments and artifacts from the cache (what the lab is built from stays)
+	@for name in ansible-test artifact collections sanity venv; do echo "deleting $(cache)/$$name"; rm -rf "$(cache)/$$name"; done
 
 .PHONY: bootstrap
 bootstrap:
