@@ -65,6 +65,10 @@ def vms_for_api(
     return result
 
 
+def _lost(probe: t.Any) -> bool:
+    return isinstance(probe, Mapping) and bool(probe.get("unreachable") or probe.get("failed"))
+
+
 def _answered(probe: t.Any) -> bool:
     return isinstance(probe, Mapping) and "sidecar" in probe
 
@@ -103,7 +107,7 @@ def prove(
     for host, probe, before, failure, contact in zip(hosts, probes, earlier, failures, contacts, strict=True):
         if host in by_entry and _answered(probe):
             row = _row(host, probe, by_entry[host], by_pod.get(host), from_pod, check_mode)
-        elif isinstance(before, Mapping) and "state" in before:
+        elif isinstance(before, Mapping) and "state" in before and not _lost(probe):
             row = dict(before)
         else:
             row = _absent(host, (probe, contact), failure, host in targeted, host in alive)

@@ -142,6 +142,12 @@ def test_every_host_is_listed_with_its_state():
     assert rows["vm2"]["from_mesh"]["evidence"] == "the WorkloadEntry is not right"
 
 
+def test_a_machine_lost_since_it_was_proven_is_not_called_well():
+    row = proof_table(["vm1"], [probe()], entries=[verdict()])["by_vm"]["vm1"]
+    proof = proof_table(["vm1"], [{"unreachable": True, "msg": "gone"}], earlier=[row])
+    assert proof["by_vm"]["vm1"]["state"] == "unreachable"
+
+
 def test_the_table_is_aligned_in_yaml_and_json():
     lines = everybody()["lines"]
     assert all(": " not in line and " #" not in line and line == line.strip() for line in lines)
