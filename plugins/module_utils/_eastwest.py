@@ -153,6 +153,8 @@ def spec(options: Options, mesh: Mesh) -> Object:
             "meshID": mesh["mesh_id"],
             "network": mesh["network"],
             "multiCluster": {"clusterName": mesh["cluster_name"]},
+            # Else istioctl would make the webhooks of the default tag anew, as the gateway's, whoever they belong to.
+            "operatorManageWebhooks": True,
             # Made by the chart where there is more than one replica.
             "defaultPodDisruptionBudget": {"enabled": True},
         },

@@ -193,7 +193,8 @@ class Installation:
         self._refuse_foreign(changes)
         for item in _manifest.leftovers(self.owned, declared):
             changes.append(Change(_manifest.ref(item), "delete", _manifest.normalised(item), None))
-        if _manifest.tag_webhook_missing(declared, self.owned, self.wanted.revision, self.wanted.spec):
+        tags = self.applier.list_kinds(_manifest.WEBHOOK_KINDS, f"{_manifest.TAG}=default")
+        if _manifest.tag_webhook_missing(declared, tags, self.wanted.revision, self.wanted.spec):
             tag = Ref(
                 "admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "", "istio-revision-tag-default"
             )

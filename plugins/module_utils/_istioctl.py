@@ -324,4 +324,4 @@ def reason(text: str) -> str:
     if errors:
         lines = lines[errors[-1] :]
     kept = [line for line in lines if re.search(r"[A-Za-z]{2}", line)]
-    return "; ".join(kept).replace("Error: ", "", 1)[-2000:] or "no message"
+    return "; ".join(kept).replace("Error: ", "", 1).lstrip(": ")[-2000:] or "no message"

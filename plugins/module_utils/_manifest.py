@@ -30,11 +30,15 @@ COMPONENT = "operator.istio.io/component"
 VERSION = "operator.istio.io/version"
 TAG = "istio.io/tag"
 
+WEBHOOK_KINDS: tuple[tuple[str, str], ...] = (
+    ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"),
+    ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
+)
+
 # The kinds that an installation may consist of and that can be removed with it; never custom resource definitions,
 # whose removal would take every object of that kind along.
 REMOVABLE_KINDS: tuple[tuple[str, str], ...] = (
-    ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"),
-    ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
+    *WEBHOOK_KINDS,
     ("rbac.authorization.k8s.io/v1", "ClusterRole"),
     ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
     ("rbac.authorization.k8s.io/v1", "Role"),
@@ -135,16 +139,15 @@ def leftovers(owned: t.Iterable[Object], declared: t.Iterable[Object]) -> list[O
     return result
 
 
-def tag_webhook_missing(declared: t.Iterable[Object], owned: t.Iterable[Object], revision: str, spec: Object) -> bool:
-    """Whether the webhooks that make a revision the default one were made by istioctl, and are gone by now.
+def tag_webhook_missing(declared: t.Iterable[Object], tags: t.Iterable[Object], revision: str, spec: Object) -> bool:
+    """Whether the webhooks of the default tag are missing, which istioctl would make.
 
     They are not part of `istioctl manifest generate`: istioctl makes them after all else, for the default revision.
     """
     own_webhooks = ((spec.get("values") or {}).get("global") or {}).get("operatorManageWebhooks")
     if revision or own_webhooks or not any(ref(item).kind == "MutatingWebhookConfiguration" for item in declared):
         return False
-    kinds = {ref(item).kind for item in owned if labels(item).get(TAG) == "default"}
-    return not kinds >= {"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"}
+    return not {ref(item).kind for item in tags} >= {kind for _api_version, kind in WEBHOOK_KINDS}
 
 
 def normalised(item: Object | None) -> Object | None:

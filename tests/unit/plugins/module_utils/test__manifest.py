@@ -118,10 +118,7 @@ def test_leftovers_are_what_is_no_longer_declared() -> None:
 
 def test_webhooks_of_the_default_tag_are_missed() -> None:
     declared = [item("MutatingWebhookConfiguration", "istio-sidecar-injector")]
-    tags = [
-        {"kind": kind, "metadata": {"name": "t", "labels": {"istio.io/tag": "default"}}}
-        for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
-    ]
+    tags = [item(kind, "t") for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")]
     missing = _manifest.tag_webhook_missing
     assert missing(declared, [], "", {})
     assert missing(declared, tags[:1], "", {})
