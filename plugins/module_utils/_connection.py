@@ -15,7 +15,6 @@ import copy
 import email.utils
 import json
 import os
-import ssl
 import typing as t
 import urllib.parse
 import urllib.request
@@ -24,12 +23,12 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import Me
 from ansible_collections.hybridmesh.istio.plugins.module_utils._kubeconfig import (
     default_kubeconfig,
     load_kubeconfig,
-    proxy_url,
+    of_context,
 )
+from ansible_collections.hybridmesh.istio.plugins.module_utils._pool import make_pool
 
 try:
     import kubernetes.client
-    import kubernetes.client.rest
     import kubernetes.config
     import kubernetes.config.kube_config
     import urllib3
@@ -72,7 +71,14 @@ class ApiError(MeshError):
 
 
 class Cluster:
-    """One connection to one API server."""
+    """One connection to one API server.
+
+    Attributes:
+        server: the API server's base URL.
+        server_time: the API server's clock at its last answer (seconds since 1970); None before the first.
+        options: the options with those filled in that came from the environment.
+        configuration: the kubernetes client's Configuration. Paths in it can be read for as long as this object lives.
+    """
 
     def __init__(self, options: t.Mapping[str, t.Any]) -> None:
         """Reads the options (as `connection_argument_spec` has them; null means K8S_AUTH_*, then kubeconfig).
@@ -89,10 +95,11 @@ class Cluster:
         self.options = effective_options(options)
         self._keep_open: list[t.Any] = []
         self._proxy_url: str | None = None
-        # The API server's clock at its last answer (seconds since 1970); None before the first.
         self.server_time: float | None = None
         self.configuration = self._configure()
-        self._pool = self._connect()
+        # Kept apart: when the client renews credentials, it sets the configuration's host anew.
+        self.server = str(self.configuration.host)
+        self._pool = make_pool(self.configuration)
 
     def _configure(self) -> t.Any:
         options = self.options
@@ -122,56 +129,20 @@ class Cluster:
         self._keep_in_memory(configuration)
         return configuration
 
-    def _connect(self) -> t.Any:
-        """The pool of connections to the API server; threads may share it."""
+    def authorization(self) -> str | None:
+        """The value of the header Authorization; None where a certificate or nothing says who we are.
+
+        Asked for at every request: exec credentials and in-cluster tokens are renewed by the client when they expire.
+        """
         configuration = self.configuration
-        try:
-            context = ssl.create_default_context(cafile=configuration.ssl_ca_cert or None)
-            if configuration.cert_file:
-                context.load_cert_chain(configuration.cert_file, configuration.key_file)
-        except (OSError, ssl.SSLError) as error:
-            raise MeshError(
-                f"a certificate or key for the API server can't be used: {error}",
-                "readable PEM files, and a key that fits its certificate",
-                "check ca_cert, client_cert and client_key, or the kubeconfig's entries",
-            ) from error
-        # Python 3.13 turned on a strictness that the CAs of many clusters don't meet; kubectl has no such thing.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if not configuration.verify_ssl:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        settings: dict[str, t.Any] = {
-            "ssl_context": context,
-            "cert_reqs": context.verify_mode,
-            "maxsize": 16,
-            # Retries hide an unreachable API server for minutes; callers that wait do so on their own terms.
-            "retries": False,
-        }
-        if getattr(configuration, "tls_server_name", None):
-            settings["server_hostname"] = settings["assert_hostname"] = configuration.tls_server_name
-        proxy = configuration.proxy
-        if not proxy or kubernetes.client.rest.should_bypass_proxies(
-            configuration.host, no_proxy=configuration.no_proxy or ""
-        ):
-            return urllib3.PoolManager(**settings)
-        if urllib.parse.urlsplit(proxy).scheme.startswith("socks"):
-            try:
-                from urllib3.contrib.socks import SOCKSProxyManager
-            except ImportError as error:
-                raise MeshError(
-                    f"a SOCKS proxy ({proxy.partition('@')[2] or proxy}), and no PySocks",
-                    "the Python library PySocks on the controller",
-                    "install it there: pip install pysocks",
-                ) from error
-            return SOCKSProxyManager(proxy, **settings)
-        credentials = urllib.parse.urlsplit(proxy).username
-        headers = None
-        if credentials:
-            password = urllib.parse.urlsplit(proxy).password or ""
-            userinfo = urllib.parse.unquote(credentials) + ":" + urllib.parse.unquote(password)
-            headers = urllib3.make_headers(proxy_basic_auth=userinfo)
-        return urllib3.ProxyManager(proxy, proxy_headers=headers, **settings)
+        if configuration.refresh_api_key_hook is not None:
+            configuration.refresh_api_key_hook(configuration)
+        # Releases of the client differ in the name, and one differs with itself.
+        for name in ("BearerToken", "authorization"):
+            if configuration.api_key.get(name):
+                prefix = configuration.api_key_prefix.get(name)
+                return f"{prefix} {configuration.api_key[name]}" if prefix else str(configuration.api_key[name])
+        return None
 
     def _keep_in_memory(self, configuration: t.Any) -> None:
         """Takes keys off the disk that the kubernetes client has put there (those of exec credentials)."""
@@ -194,7 +165,8 @@ class Cluster:
                 return
             path = None if isinstance(source, dict) else str(source or default_kubeconfig())
             document = load_kubeconfig(path) if path else t.cast(t.Dict[str, t.Any], source)
-            self._proxy_url = proxy_url(document, self.options.get("context"))
+            user, cluster = of_context(document, self.options.get("context"))
+            self._proxy_url = cluster.get("proxy-url") or None
             base = os.path.dirname(os.path.abspath(path.split(os.pathsep)[0])) if path else None
             kubernetes.config.load_kube_config_from_dict(
                 self._without_files(document, base),
@@ -202,6 +174,12 @@ class Cluster:
                 client_configuration=configuration,
                 persist_config=False,
             )
+            # The client only logs it when a credential plugin fails, and would go on as nobody.
+            given = self.options.get("api_key") or self.options.get("client_cert")
+            if "exec" in user and not (given or configuration.api_key or configuration.cert_file):
+                raise kubernetes.config.ConfigException(
+                    "the credential plugin {} gave no credentials".format(user["exec"].get("command"))
+                )
         except kubernetes.config.ConfigException as error:
             raise MeshError(
                 f"the kubeconfig can't be used: {error}",
@@ -238,11 +216,6 @@ class Cluster:
         handle.flush()
         self._keep_open.append(handle)
         return f"/proc/self/fd/{handle.fileno()}"
-
-    @property
-    def server(self) -> str:
-        """The API server's base URL."""
-        return str(self.configuration.host)
 
     def request(
         self,
@@ -320,9 +293,9 @@ class Cluster:
         )
         if self.options.get("impersonate_user"):
             headers["Impersonate-User"] = self.options["impersonate_user"]
-        # Asked for at every request: exec credentials and in-cluster tokens are renewed by the client when they expire.
-        for setting in self.configuration.auth_settings().values():
-            headers[setting["key"]] = setting["value"]
+        authorization = self.authorization()
+        if authorization:
+            headers["Authorization"] = authorization
         for group in self.options.get("impersonate_groups") or []:
             headers.add("Impersonate-Group", group)
         url = self.server + path + ("?" + urllib.parse.urlencode(query) if query else "")
@@ -390,6 +363,8 @@ def refused(method: str, path: str, status: int, body: bytes) -> ApiError:
 def rights_of(method: str, path: str) -> str:
     """`verb "v" on resource "r" (group "g") in namespace "n"` for a request, as RBAC would name it."""
     parts = [part for part in path.split("?")[0].split("/") if part]
+    if parts[:1] not in (["api"], ["apis"]):
+        return f'verb "{method.lower()}" on the non-resource URL "{path}"'
     group = "" if parts[:1] == ["api"] else parts[1] if len(parts) > 1 else ""
     rest = parts[2:] if parts[:1] == ["api"] else parts[3:]
     namespace = ""

@@ -52,13 +52,14 @@ def load_kubeconfig(source: str) -> dict[str, t.Any]:
     return merged
 
 
-def proxy_url(document: t.Mapping[str, t.Any], context: str | None) -> str | None:
-    """The `proxy-url` of the cluster that the (or the current) context names."""
+def of_context(
+    document: t.Mapping[str, t.Any], context: str | None
+) -> tuple[t.Mapping[str, t.Any], t.Mapping[str, t.Any]]:
+    """The user's and the cluster's entry that the (or the current) context names; empty where there is none."""
 
     def entry(section: str, name: t.Any) -> t.Mapping[str, t.Any]:
         found = (item.get(section[:-1]) for item in document.get(section) or [] if item.get("name") == name)
         return next(found, None) or {}
 
-    cluster = entry("clusters", entry("contexts", context or document.get("current-context")).get("cluster"))
-    url = cluster.get("proxy-url")
-    return str(url) if url else None
+    chosen = entry("contexts", context or document.get("current-context"))
+    return entry("users", chosen.get("user")), entry("clusters", chosen.get("cluster"))

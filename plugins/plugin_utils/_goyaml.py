@@ -111,7 +111,18 @@ class _Loader(_BaseLoader):  # type: ignore[misc]
         return super().resolve(kind, value, implicit)
 
 
+def _construct_mapping(loader: t.Any, node: t.Any) -> dict[str, t.Any]:
+    """A mapping with its keys as text at once: 1 and true, as keys, would be one and the same to Python."""
+    loader.flatten_mapping(node)
+    return {
+        _json_key(loader.construct_object(key, deep=True)): loader.construct_object(value, deep=True)
+        for key, value in node.value
+    }
+
+
 _Loader.add_constructor(_RESOLVED, lambda loader, node: resolve(node.value))
+_Loader.add_constructor("tag:yaml.org,2002:merge", lambda loader, node: node.value)
+_Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
 def load(text: str) -> t.Any:
@@ -123,17 +134,9 @@ def load(text: str) -> t.Any:
     """
     loader = _Loader(text)
     try:
-        return _json_keys(loader.get_data() if loader.check_data() else None)
+        return loader.get_data() if loader.check_data() else None
     finally:
         loader.dispose()
-
-
-def _json_keys(value: t.Any) -> t.Any:
-    if isinstance(value, dict):
-        return {_json_key(key): _json_keys(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_json_keys(item) for item in value]
-    return value
 
 
 def _json_key(key: t.Any) -> str:
@@ -167,7 +170,7 @@ def format_float(number: float) -> str:
     if power < -4 or power >= 6:
         mantissa = text[0] + ("." + text[1:] if len(text) > 1 else "")
         return "{}{}e{}{:02d}".format(prefix, mantissa, "-" if power < 0 else "+", abs(power))
-    return prefix + format(decimal.Decimal(repr(number)).normalize(), "f")
+    return prefix + format(decimal.Decimal(repr(abs(number))).normalize(), "f")
 
 
 def _int64(number: int) -> int:

@@ -62,13 +62,10 @@ class FakeCluster(Cluster):
         self.forbidden: set[str] = set()
         self.asked: list[str] = []
         self.bodies: list[t.Any] = []
+        self.server = "https://fake.example"
         self.server_time = None
         self.options = {}
         self.expires = "2126-01-01T00:00:00Z"
-
-    @property
-    def server(self) -> str:
-        return "https://fake.example"
 
     def request(
         self, method: str, path: str, query: t.Any = None, body: t.Any = None, *_rest: t.Any
