@@ -123,7 +123,8 @@ def read_mesh(cluster: Cluster, istio_namespace: str, revision: str | None) -> M
     return {
         "namespace": istio_namespace,
         "revision": resolved,
-        "version": version_of_image(images[0]) if images else None,
+        # Of the Pod that stays: others may be about to go after an upgrade.
+        "version": version_of_image(_image(pods[0], "discovery")) if pods else None,
         "mesh_config": text,
         "injector_cluster_id": cluster_id,
         "cluster_name": cluster_id or env.get("CLUSTER_ID") or "Kubernetes",
