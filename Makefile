@@ -21,12 +21,15 @@ installed = $(cache)/artifact/$$(pwd -P | sha256sum | cut -c1-12)
 
 .PHONY: demo
 demo: bootstrap ## Set everything up and bring two VMs into a real mesh on this machine
-	@$(MAKE) --no-print-directory lab
-	@$(WITH_RUN) ansible-playbook site.yml
+	@$(STAGE) lab "the lab: builds what is not in the cache yet, and starts the machines" $(MAKE) --no-print-directory lab
+	@$(STAGE) site.yml "Istio, its gateway, the VMs' group, the sidecar on each VM, the proof" $(WITH_RUN) ansible-playbook site.yml
+	@echo
+	@echo 'Next: eval "$$(make -s lab-env)", then kubectl get workloadentries -A; the proof again: tools/with run ansible-playbook playbooks/verify.yml'
+	@echo 'The lab keeps running until make lab-down.'
 
 .PHONY: test
 test: bootstrap ## All tests: lint, types, sanity, unit, artifact, lab, molecule
-	@tools/check environments artifact \; $(CHECKS) \; lab molecule test-lab
+	@tools/check environments artifact \; $(CHECKS) \; lab-for-tests molecule test-lab
 
 ##@ The tests, one by one
 
@@ -67,6 +70,10 @@ artifact: ## Build the collection and install it outside the checkout
 artifact-check: ## Use the installed artifact from another folder
 	@$(STAGE) artifact-check "documentation, playbooks and roles of the installed artifact" tools/artifact-check "$(installed)"
 
+.PHONY: lab-for-tests
+lab-for-tests:
+	@$(STAGE) lab "the lab: builds what is not in the cache yet, and starts the machines" $(MAKE) --no-print-directory lab
+
 .PHONY: molecule
 molecule: ## Molecule scenario `default`: site.yml on the lab, twice, proof, reset
 	@# What an interrupted run left in molecule's memory must not make this one skip steps.
@@ -88,8 +95,8 @@ environments:
 ##@ Documentation
 
 .PHONY: docs
-docs: ## Generate the roles' README files and the changelog's text
-	@$(WITH_TOOLS) tools/roles-readme
+docs: ## Write the README files of the roles, and the changelog
+	@$(WITH_TOOLS) tools/docs
 
 .PHONY: docs-check
 docs-check: ## Are the generated texts up to date, and is all documentation well-formed?
