@@ -337,7 +337,7 @@ def _remedy(result: Facts, way: str) -> str:
         return f"add a route {way} (and back); where routing is known to be right, check the firewalls on the way"
     if cause == "firewall":
         return f"allow the connection {way} in every firewall on the way, the machine's own included"
-    return "check that the east-west gateway and istiod run and listen there"
+    return "check that the east-west gateway and istiod run and listen there, and that no firewall rejects connections"
 
 
 def hosts_lines(text: str) -> list[tuple[str, list[str]]]:
