@@ -226,3 +226,107 @@ def fake_empty() -> FakeCluster:
 @pytest.fixture
 def expired_certificate() -> str:
     return EXPIRED_CERTIFICATE
+
+
+# Kind -> its API version, its plural, and whether it has a namespace.
+KINDS = {
+    "Namespace": ("v1", "namespaces", False),
+    "ServiceAccount": ("v1", "serviceaccounts", True),
+    "Service": ("v1", "services", True),
+    "ConfigMap": ("v1", "configmaps", True),
+    "Pod": ("v1", "pods", True),
+    "Event": ("v1", "events", True),
+    "Deployment": ("apps/v1", "deployments", True),
+    "MutatingWebhookConfiguration": ("admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations", False),
+    "ValidatingWebhookConfiguration": ("admissionregistration.k8s.io/v1", "validatingwebhookconfigurations", False),
+    "ClusterRoleBinding": ("rbac.authorization.k8s.io/v1", "clusterrolebindings", False),
+    "RoleBinding": ("rbac.authorization.k8s.io/v1", "rolebindings", True),
+    "Gateway": ("networking.istio.io/v1", "gateways", True),
+    "VirtualService": ("networking.istio.io/v1", "virtualservices", True),
+    "WorkloadGroup": ("networking.istio.io/v1", "workloadgroups", True),
+}
+
+
+class ApplyingCluster(FakeCluster):
+    """As FakeCluster, and objects can be applied and deleted.
+
+    Applying replaces what an object has at its top level. Objects in a namespace need that namespace to be there.
+
+    Attributes:
+        unknown: API versions that the server does not know (yet).
+    """
+
+    def __init__(self, objects: dict[str, dict[str, t.Any]]) -> None:
+        super().__init__(objects)
+        self.unknown: set[str] = set()
+
+    def put(self, *items: dict[str, t.Any]) -> None:
+        """Adds objects, with their namespaces."""
+        for item in items:
+            namespace = item["metadata"].get("namespace")
+            if namespace:
+                self.objects.setdefault(f"/api/v1/namespaces/{namespace}", {"metadata": {"name": namespace}})
+            self.objects[self.path(item)] = item
+
+    @staticmethod
+    def path(item: dict[str, t.Any]) -> str:
+        api_version, plural, namespaced = KINDS[item["kind"]]
+        prefix = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+        place = f"/namespaces/{item['metadata']['namespace']}" if namespaced else ""
+        return f"{prefix}{place}/{plural}/{item['metadata']['name']}"
+
+    def changes(self) -> list[str]:
+        """The requests so far that changed something."""
+        return [request for request in self.asked if request.split()[0] in ("APPLY", "DELETE")]
+
+    def request(
+        self, method: str, path: str, query: t.Any = None, body: t.Any = None, *_rest: t.Any, **_more: t.Any
+    ) -> dict[str, t.Any]:
+        version = path.partition("/apis/")[2] or path.partition("/api/")[2]
+        if method == "GET" and version in {"v1", *(known[0] for known in KINDS.values())}:
+            if version in self.unknown:
+                raise refused(method, path, 404, b'{"reason": "NotFound"}')
+            own = [(kind, known) for kind, known in KINDS.items() if known[0] == version]
+            return {"resources": [{"kind": kind, "name": name, "namespaced": ns} for kind, (_v, name, ns) in own]}
+        if method == "GET" and path.rpartition("/")[2] in {known[1] for known in KINDS.values()}:
+            found = [
+                item
+                for where, item in sorted(self.objects.items())
+                if self._in_collection(where, path.split("/")) and self._chosen(item, query)
+            ]
+            return {"items": copy.deepcopy(found)}
+        if method == "PATCH":
+            namespace, within, _rest_of_path = path.partition("/namespaces/")[2].partition("/")
+            if within and f"/api/v1/namespaces/{namespace}" not in self.objects:
+                raise refused(method, path, 404, b'{"reason": "NotFound", "message": "namespace not found"}')
+            result = {**copy.deepcopy(self.objects.get(path, {})), **copy.deepcopy(body)}
+            if query.get("dryRun") != "All":
+                self.asked.append(f"APPLY {path}")
+                self.objects[path] = result
+            return result
+        if method == "DELETE":
+            self.asked.append(f"DELETE {path}")
+            del self.objects[path]
+            return {}
+        return super().request(method, path, query, body)
+
+    @staticmethod
+    def _chosen(found: dict[str, t.Any], query: t.Any) -> bool:
+        labels = (found.get("metadata") or {}).get("labels") or {}
+        for part in ((query or {}).get("labelSelector") or "").split(","):
+            key, equals, value = part.partition("=")
+            if key and (labels.get(key) != value if equals else key not in labels):
+                return False
+        return True
+
+
+@pytest.fixture
+def empty_cluster() -> ApplyingCluster:
+    """A cluster in which nothing is."""
+    return ApplyingCluster({})
+
+
+@pytest.fixture
+def applying_mesh() -> ApplyingCluster:
+    """A mesh in which everything is right, and objects can be applied."""
+    return ApplyingCluster(mesh_objects())
