@@ -17,10 +17,10 @@ description:
   - Inbound ports are in order. istioctl writes them in another order at each call.
   - A WorkloadGroup without ports does not get every port of the VM captured, see O(inbound_ports).
   - The annotation C(proxy.istio.io/config) of the group is merged. istioctl may stop there.
-  - There is always an address in RV(_raw[].hosts), that of a load balancer with a name included. istioctl leaves the
+  - There is always an address in C(hosts), that of a load balancer with a name included. istioctl leaves the
     file empty there.
   - A group without a ServiceAccount has V(default), see O(allow_service_account).
-  - Values with a backslash are quoted in RV(_raw[].cluster.env), and proxy metadata whose name is no variable's name
+  - Values with a backslash are quoted in C(cluster.env), and proxy metadata whose name is no variable's name
     for bash is left out there, as it would stop the sidecar's start script.
   - What would keep the VMs from joining is found before any file is made; the error tells what was found, what was
     expected and what to do.

@@ -167,7 +167,7 @@ class Cluster:
             document = load_kubeconfig(path) if path else t.cast(t.Dict[str, t.Any], source)
             user, cluster = of_context(document, self.options.get("context"))
             self._proxy_url = cluster.get("proxy-url") or None
-            base = os.path.dirname(os.path.abspath(path.split(os.pathsep)[0])) if path else None
+            base = os.path.dirname(os.path.abspath(path.split(os.pathsep, maxsplit=1)[0])) if path else None
             kubernetes.config.load_kube_config_from_dict(
                 self._without_files(document, base),
                 context=self.options.get("context"),
@@ -340,7 +340,7 @@ def refused(method: str, path: str, status: int, body: bytes) -> ApiError:
         answer = {}
     message = str(answer.get("message") or body[:300].decode("utf-8", "replace") or f"HTTP {status}")
     reason = str(answer.get("reason") or "")
-    found = "the API server answered {} to {} {}: {}".format(status, method, path.split("?")[0], message)
+    found = "the API server answered {} to {} {}: {}".format(status, method, path.split("?", maxsplit=1)[0], message)
     if status == 403:
         return ApiError(
             found,
@@ -362,7 +362,7 @@ def refused(method: str, path: str, status: int, body: bytes) -> ApiError:
 
 def rights_of(method: str, path: str) -> str:
     """`verb "v" on resource "r" (group "g") in namespace "n"` for a request, as RBAC would name it."""
-    parts = [part for part in path.split("?")[0].split("/") if part]
+    parts = [part for part in path.split("?", maxsplit=1)[0].split("/") if part]
     if parts[:1] not in (["api"], ["apis"]):
         return f'verb "{method.lower()}" on the non-resource URL "{path}"'
     group = "" if parts[:1] == ["api"] else parts[1] if len(parts) > 1 else ""

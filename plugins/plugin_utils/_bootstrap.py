@@ -17,7 +17,7 @@ import typing as t
 
 import yaml
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _goyaml, _proxy_config
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _goyaml, _goyaml_writer, _proxy_config
 
 PROXY_CONFIG_ANNOTATION = "proxy.istio.io/config"
 CANONICAL_NAME = "service.istio.io/canonical-name"
@@ -140,7 +140,7 @@ def files(mesh: Mesh, group: Group, settings: Settings) -> dict[str, str]:
     config = proxy_config(mesh, group, settings)
     return {
         "cluster.env": cluster_env(mesh, group, settings, config),
-        "mesh.yaml": _goyaml.dump({"defaultConfig": config}),
+        "mesh.yaml": _goyaml_writer.dump({"defaultConfig": config}),
         "root-cert.pem": group.root_cert,
         "hosts": f"{mesh.gateway_address} {istiod_host(mesh.istio_namespace, mesh.revision)}\n",
     }

@@ -331,7 +331,7 @@ def _double(value: t.Any, path: str) -> float:
 def _enumeration(kind: str) -> dict[int, str]:
     names: dict[int, str] = {}
     for i, word in enumerate(kind.split("|")):
-        number, _, name = word.rpartition(":")
+        number, _colon, name = word.rpartition(":")
         names[int(number) if number else i] = name
     return names
 
@@ -356,7 +356,7 @@ def _duration(value: t.Any, path: str) -> str:
         raise FieldError(path, value, "a duration, such as 1m30s") from error
     seconds, rest = divmod(abs(total), 10**9)
     text = f"{seconds}.{rest:09d}"
-    for _ in range(2):
+    for _step in range(2):
         text = text[:-3] if text.endswith("000") else text
     return ("-" if total < 0 else "") + (text[:-4] if text.endswith(".000") else text) + "s"
 

@@ -75,7 +75,7 @@ class Case:
         settings: ours, meaning the same.
         wish: likewise.
         network: the cluster's.
-        ingress: status.loadBalancer.ingress of the gateway.
+        ingress: status.loadBalancer.ingress of the gateway. An address of nobody: kube-proxy takes over what is here.
         external_ips: of the gateway.
     """
 
@@ -89,7 +89,7 @@ class Case:
     settings: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
     wish: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
     network: str = "network1"
-    ingress: tuple[t.Mapping[str, str], ...] = ({"ip": "10.88.0.200"},)
+    ingress: tuple[t.Mapping[str, str], ...] = ({"ip": "192.0.2.200"},)
     external_ips: tuple[str, ...] = ()
 
 
@@ -267,6 +267,8 @@ class Bench:
                 "metadata": {"name": "istio-eastwestgateway"},
                 "spec": {
                     "type": "LoadBalancer",
+                    # Nobody's, so that no load balancer of the cluster minds it.
+                    "loadBalancerClass": "hybridmesh.example/none",
                     "selector": gateway,
                     "ports": ports,
                     "externalIPs": [*case.external_ips],
