@@ -9,17 +9,15 @@ sidecar's user, whose traffic is not. What fails both ways is no fault of the ca
 
 from __future__ import annotations
 
-import contextlib
+import http.client
 import json
 import re
 import time
 import typing as t
-import urllib.error
-import urllib.request
 
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _reach, _vm_facts
 
-ADMIN = "http://127.0.0.1:15000"
+ADMIN_PORT = 15000
 _SERVFAIL = 2
 
 
@@ -181,10 +179,17 @@ def _mesh(wanted: Wanted) -> t.Iterator[dict[str, t.Any]]:
 
 
 def _admin(path: str) -> str:
-    text = b""
-    with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(ADMIN + path, timeout=5) as answer:
+    """An answer of Envoy's admin interface; empty where there is none."""
+    connection = http.client.HTTPConnection("127.0.0.1", ADMIN_PORT, timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
         text = answer.read()
-    return str(text, "utf-8", "replace")
+    except (OSError, http.client.HTTPException):
+        return ""
+    finally:
+        connection.close()
+    return text.decode("utf-8", "replace") if answer.status == 200 else ""
 
 
 def service_addresses(listeners: str, port: int) -> list[str]:
