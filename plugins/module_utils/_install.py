@@ -23,6 +23,9 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import 
 # The name that `istioctl install` gives to the API server as the owner of the fields that it applies.
 ISTIOCTLS_MANAGER = "istio-operator"
 
+# The role of an installation with an istiod.
+CONTROL_PLANE = "control-plane"
+
 
 @dataclasses.dataclass
 class Wanted:
@@ -204,12 +207,13 @@ class Installation:
 
     def _refuse_foreign(self, changes: list[Change]) -> None:
         """Stops where an object of the same name is somebody else's."""
+        ours = self._own_installations()
         foreign = []
         for change in changes:
             if change.before is None or change.ref.kind == "CustomResourceDefinition":
                 continue
-            owner = _manifest.labels(change.before).get(_manifest.OWNER)
-            if not self.marked or owner != self.wanted.name:
+            owner = _manifest.labels(change.before).get(_manifest.OWNER, "")
+            if owner not in ours:
                 foreign.append(f"{change.ref} ({'of the installation ' + owner if owner else 'of nobody known'})")
         if foreign:
             raise MeshError(
@@ -219,6 +223,20 @@ class Installation:
                 "nothing of somebody else's has to be changed",
                 "use what is there, choose another name, namespace or revision, or remove it first",
             )
+
+    def _own_installations(self) -> set[str]:
+        """The installations whose objects this one may take over.
+
+        Beside itself, a control plane takes what all revisions share from other control planes of this collection.
+        """
+        ours = {self.wanted.name} if self.marked else set()
+        if self.wanted.role == CONTROL_PLANE:
+            selector = f"{MANAGED_BY}={MANAGER}"
+            for marker in self.applier.find("v1", "ConfigMap", selector, self.wanted.namespace):
+                data = marker.get("data") or {}
+                if data.get("role") == CONTROL_PLANE and data.get("revision") != self.wanted.revision:
+                    ours.add(str(data.get("name")))
+        return ours
 
     def _precheck(self, istioctl: Istioctl) -> list[str]:
         findings = istioctl.precheck()

@@ -182,12 +182,18 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _manifest, _vm_needs
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster, connection_argument_spec
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
-from ansible_collections.hybridmesh.istio.plugins.module_utils._install import Installation, Istiod, Wanted, istiods
+from ansible_collections.hybridmesh.istio.plugins.module_utils._install import (
+    CONTROL_PLANE,
+    Installation,
+    Istiod,
+    Wanted,
+    istiods,
+)
 from ansible_collections.hybridmesh.istio.plugins.module_utils._istioctl import Finder, Istioctl
 
 ARGUMENTS: dict[str, t.Any] = {
     "name": {"type": "str"},
-    "role": {"type": "str", "default": "control-plane"},
+    "role": {"type": "str", "default": CONTROL_PLANE},
     "spec": {"type": "dict", "default": {}},
     "istio_namespace": {"type": "str", "default": "istio-system"},
     "revision": {"type": "str"},
@@ -205,7 +211,7 @@ def wanted(options: t.Mapping[str, t.Any]) -> Wanted:
     """What the options ask for."""
     revision = options["revision"] or ""
     return Wanted(
-        name=options["name"] or "-".join(filter(None, ["control-plane", revision])),
+        name=options["name"] or "-".join(filter(None, [CONTROL_PLANE, revision])),
         role=options["role"],
         spec=options["spec"],
         namespace=options["istio_namespace"],
@@ -257,7 +263,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
         "differences": [],
         "vm_needs": [],
     }
-    if options["role"] == "control-plane" and not installation.marked:
+    if options["role"] == CONTROL_PLANE and not installation.marked:
         theirs = [istiod for istiod in istiods(installation.applier) if not istiod.marked]
         if theirs:
             return dict(answer, **read_only(cluster, options, theirs))
