@@ -175,21 +175,35 @@ def merged(base: t.Mapping[str, t.Any], over: t.Mapping[str, t.Any]) -> Object:
     return result
 
 
-def istiod_hosts(options: Options, mesh: Mesh) -> list[str]:
-    """The names by which proxies ask for istiod, which are the SNI names to let through."""
-    own = f"{suffixed('istiod', mesh['revision'])}.{mesh['namespace']}.svc"
-    return sorted({own, mesh["discovery_host"], *options.sni_hosts})
+def istiod_hosts(options: Options, mesh: Mesh, revisions: t.Iterable[str] = ()) -> dict[str, list[str]]:
+    """The names by which proxies ask for istiod, which are the SNI names to let through, for each Service of istiod.
+
+    Args:
+        options: what is asked for; further names are the chosen istiod's.
+        mesh: the chosen istiod.
+        revisions: all control planes of its namespace; machines may be connected to any of them.
+    """
+    result = {}
+    for revision in sorted({mesh["revision"], *revisions}):
+        service = suffixed("istiod", revision)
+        hosts = {f"{service}.{mesh['namespace']}.svc"}
+        if revision == mesh["revision"]:
+            hosts |= {mesh["discovery_host"], *options.sni_hosts}
+        result[service] = sorted(hosts)
+    return result
 
 
-def exposure(options: Options, mesh: Mesh) -> list[Object]:
+def exposure(options: Options, mesh: Mesh, revisions: t.Iterable[str] = ()) -> list[Object]:
     """The Gateways and the VirtualService that open the gateway's ports."""
-    hosts = istiod_hosts(options, mesh)
-    istiod = f"{suffixed('istiod', mesh['revision'])}.{mesh['namespace']}.svc.{options.cluster_domain}"
-    servers = [_server("tls-istiod", 15012, "PASSTHROUGH", hosts)]
-    routes = [_route(15012, hosts, istiod, 15012)]
-    if options.webhook:
-        servers.append(_server("tls-webhook", 15017, "PASSTHROUGH", hosts))
-        routes.append(_route(15017, hosts, istiod, 443))
+    by_service = istiod_hosts(options, mesh, revisions)
+    hosts = sorted({host for names in by_service.values() for host in names})
+    ports = [(15012, 15012, "tls-istiod")] + ([(15017, 443, "tls-webhook")] if options.webhook else [])
+    servers = [_server(name, port, "PASSTHROUGH", hosts) for port, _target, name in ports]
+    routes = [
+        _route(port, names, f"{service}.{mesh['namespace']}.svc.{options.cluster_domain}", target)
+        for port, target, _name in ports
+        for service, names in by_service.items()
+    ]
     result = [
         _object(options, "Gateway", ISTIOD_GATEWAY, {"selector": _selector(options), "servers": servers}),
         _object(options, "VirtualService", ISTIOD_ROUTE, {"hosts": hosts, "gateways": [ISTIOD_GATEWAY], "tls": routes}),

@@ -40,7 +40,9 @@ options:
     type: str
     default: istio-system
   revision:
-    description: Revision of the istiod to expose. Null for the default one.
+    description:
+      - Revision of the istiod that the gateway itself belongs to. Null for the default one.
+      - All control planes in O(istio_namespace) are exposed, each by its own name.
     type: str
   version:
     description: Version of the gateway. Null for istiod's; a newer one is refused.
@@ -213,7 +215,7 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import (
 from ansible_collections.hybridmesh.istio.plugins.module_utils._apply import Applier
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster, connection_argument_spec
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
-from ansible_collections.hybridmesh.istio.plugins.module_utils._install import Installation, Wanted
+from ansible_collections.hybridmesh.istio.plugins.module_utils._install import Installation, Wanted, istiods
 from ansible_collections.hybridmesh.istio.plugins.module_utils._istioctl import Finder, Istioctl
 from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Change, Object, Ref
 
@@ -322,8 +324,11 @@ class Run:
         istioctl = Istioctl(path, version, self.cluster, self.module.run_command, self.module.tmpdir, mesh["namespace"])
         changes = installation.converge(istioctl, self.module.check_mode).changes
         addresses = self._addresses(mesh)
-        changes += self._expose(mesh)
-        return self._answer(changes, True, version, addresses, _eastwest.istiod_hosts(self.options, mesh), [])
+        revisions = [istiod.revision for istiod in istiods(self.applier) if istiod.namespace == mesh["namespace"]]
+        changes += self._expose(mesh, revisions)
+        by_service = _eastwest.istiod_hosts(self.options, mesh, revisions)
+        hosts = sorted(host for names in by_service.values() for host in names)
+        return self._answer(changes, True, version, addresses, hosts, [])
 
     def _without_istio(self) -> dict[str, t.Any]:
         """Where there is no Istio yet: an error, or in check mode a promise."""
@@ -391,9 +396,9 @@ class Run:
             " eastwest_gateway_address_timeout",
         )
 
-    def _expose(self, mesh: _cluster.Mesh) -> list[Change]:
+    def _expose(self, mesh: _cluster.Mesh, revisions: list[str]) -> list[Change]:
         """Opens the gateway's ports, and closes those that are no longer asked for."""
-        wanted = _eastwest.exposure(self.options, mesh)
+        wanted = _eastwest.exposure(self.options, mesh, revisions)
         changes: list[Change] = []
         for item in wanted:
             live = self.applier.get(_manifest.ref(item))

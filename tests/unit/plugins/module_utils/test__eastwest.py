@@ -116,6 +116,19 @@ def test_names_in_use_are_let_through_and_no_others(revision: str, discovery: st
     assert destination == {"host": f"{own}.istio-system.svc.cluster.local", "port": {"number": 15012}}
 
 
+def test_every_control_plane_is_reached_by_its_own_name() -> None:
+    made = _eastwest.exposure(Options(webhook=True), mesh(), ["", "1-32"])
+    both = ["istiod-1-32.istio-system.svc", "istiod.istio-system.svc"]
+    assert made[0]["spec"]["servers"][1]["hosts"] == both
+    assert [
+        (*rule["match"][0].values(), *rule["route"][0]["destination"].values()) for rule in made[1]["spec"]["tls"]
+    ] == [
+        (port, [f"{name}.istio-system.svc"], f"{name}.istio-system.svc.cluster.local", {"number": target})
+        for port, target in ((15012, 15012), (15017, 443))
+        for name in ("istiod", "istiod-1-32")
+    ]
+
+
 def reading(options: Options, **more: t.Any) -> Gateway:
     result: dict[str, t.Any] = {
         "namespace": "istio-system",
