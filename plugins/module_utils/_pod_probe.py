@@ -236,7 +236,7 @@ def _judge(
     answers: t.Sequence[int],
     identity: str,
 ) -> tuple[str, str, str]:
-    route = "check the route and the firewall from the pod network to the VM's port, and that the application listens"
+    route = "check the route and the firewall from the pod network to the VM's port, its application and its capture"
     if endpoint is None:
         known = ", ".join(sorted(clusters.get(choice.cluster, {}))) or "none"
         return (
