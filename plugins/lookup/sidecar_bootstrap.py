@@ -121,13 +121,18 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Write the files of the group that this machine belongs to
+# The files hold no secret without a token, so they may be put into a fact. A lookup in a variable would be made again
+# at each use of the variable.
+- name: Read the files of the group
+  ansible.builtin.set_fact:
+    bootstrap: "{{ lookup('hybridmesh.istio.sidecar_bootstrap', 'shop/payments', token=false) }}"
+  run_once: true
+
+- name: Write them
   ansible.builtin.copy:
     dest: "{{ item.dest }}"
     content: "{{ bootstrap[item.file] }}"
     mode: "0644"
-  vars:
-    bootstrap: "{{ lookup('hybridmesh.istio.sidecar_bootstrap', 'shop/payments', token=false) }}"
   loop:
     - {file: cluster.env, dest: /var/lib/istio/envoy/cluster.env}
     - {file: mesh.yaml, dest: /etc/istio/config/mesh}
@@ -135,7 +140,7 @@ EXAMPLES = r"""
 
 - name: Read the files of two groups in one go
   ansible.builtin.set_fact:
-    bootstrap: "{{ query('hybridmesh.istio.sidecar_bootstrap', 'payments', 'orders', namespace='shop', token=false) }}"
+    groups_files: "{{ query('hybridmesh.istio.sidecar_bootstrap', 'payments', 'orders', namespace='shop', token=false) }}"
 """
 
 RETURN = r"""

@@ -155,6 +155,7 @@ def read_gateway(cluster: Cluster, namespace: str, name: str) -> Gateway | None:
     # A Pod that is about to go says what was; one that is ready says what is.
     speaking = sorted(pods, key=lambda pod: _ready_address(pod) is None)
     env = _environment(speaking[0], "istio-proxy") if speaking else {}
+    labels = [dict((pod.get("metadata") or {}).get("labels") or {}) for pod in speaking]
     return {
         "namespace": namespace,
         "name": name,
@@ -165,9 +166,9 @@ def read_gateway(cluster: Cluster, namespace: str, name: str) -> Gateway | None:
         "addresses": service_addresses(service),
         "cluster_name": env.get("ISTIO_META_CLUSTER_ID"),
         "mesh_id": env.get("ISTIO_META_MESH_ID"),
-        "network": env.get("ISTIO_META_NETWORK", "" if env else None),
+        "network": env.get("ISTIO_META_NETWORK") or (labels[0].get(NETWORK_LABEL) if labels else None),
         "pods": [ip for ip in map(_ready_address, pods) if ip],
-        "pod_labels": [dict((pod.get("metadata") or {}).get("labels") or {}) for pod in pods],
+        "pod_labels": labels,
     }
 
 

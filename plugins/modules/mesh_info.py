@@ -151,7 +151,7 @@ mesh:
           description: Cluster name of its Pods; null where they don't tell.
           type: str
         network:
-          description: Network of its Pods; null where there are none.
+          description: Network of its Pods; null where they don't tell.
           type: str
         exposed:
           description: Whether it leads to istiod on port 15012.

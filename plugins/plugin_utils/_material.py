@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import datetime
 import ipaddress
@@ -14,7 +15,7 @@ import time
 import typing as t
 
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import ApiError, Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._exposure import read_exposure
 from ansible_collections.hybridmesh.istio.plugins.module_utils._rights import rights_of_accounts
@@ -96,6 +97,26 @@ def parse_ports(text: t.Any) -> str | None:
     return ",".join(map(str, sorted(ports)))
 
 
+# What can be asked for without a right that few have.
+_OTHER_WAYS = {
+    "mutatingwebhookconfigurations": "set revision ('default' for the istiod without one), so that no tag is read",
+    "rolebindings": "set allow_service_account, so that the rights of ServiceAccounts are not read",
+}
+
+
+@contextlib.contextmanager
+def _other_ways() -> t.Iterator[None]:
+    """Where a right is missing, tells how to do without it as well."""
+    try:
+        yield
+    except ApiError as error:
+        if error.status == 403:
+            for resource, way in _OTHER_WAYS.items():
+                if resource in error.expected:
+                    error.next_step += f"; or {way}"
+        raise
+
+
 class Material(t.NamedTuple):
     """What a group's VMs start from."""
 
@@ -103,6 +124,7 @@ class Material(t.NamedTuple):
     service_account: str
 
 
+@_other_ways()
 def materials(cluster: Cluster, names: t.Sequence[Name], wish: Wish) -> list[Material | None]:
     """The material of each group, in one pass over the API; None for what is missing where `missing_ok` allows it.
 

@@ -156,6 +156,21 @@ def test_a_gateway(fake_mesh: t.Any) -> None:
     assert gateway["ports"] == [15021, 15012]
 
 
+def test_a_gateway_with_its_network_in_a_label_or_nowhere(fake_mesh: t.Any) -> None:
+    pod = fake_mesh.objects[f"{ISTIO}/pods/gateway"]
+    env = pod["spec"]["containers"][0]["env"]
+    env[:] = [item for item in env if item["name"] != "ISTIO_META_NETWORK"]
+
+    def network() -> str | None:
+        gateway = _cluster.read_gateway(fake_mesh, "istio-system", "istio-eastwestgateway")
+        assert gateway is not None
+        return gateway["network"]
+
+    assert network() is None
+    pod["metadata"]["labels"]["topology.istio.io/network"] = "net-of-label"
+    assert network() == "net-of-label"
+
+
 def test_a_gateway_without_pods_says_nothing(fake_mesh: t.Any) -> None:
     del fake_mesh.objects[f"{ISTIO}/pods/gateway"]
     gateway = _cluster.read_gateway(fake_mesh, "istio-system", "istio-eastwestgateway")

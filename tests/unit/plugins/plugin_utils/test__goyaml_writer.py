@@ -232,7 +232,7 @@ def test_whatever_is_written_is_read_again() -> None:
     def text() -> str:
         return "".join(chance.choice(CHARACTERS) for _number in range(chance.choice((1, 3, 8, 120))))
 
-    for _number in range(2000):
+    for _number in range(500):
         document = {text(): [text(), {text(): text()}, {}, []], "x": {text(): text()}}
         written = _goyaml_writer.dump(document)
         if "\u2028" not in written:

@@ -233,6 +233,15 @@ def test_missing_rights_are_named(fake_mesh: t.Any, path: str, right: str) -> No
     assert right in failure(fake_mesh)
 
 
+def test_missing_rights_that_one_can_do_without(fake_mesh: t.Any) -> None:
+    fake_mesh.forbidden.add("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings")
+    assert "set allow_service_account" in failure(fake_mesh)
+    assert files(fake_mesh, Wish(allow_service_account=True))
+    fake_mesh.forbidden = {f"{WEBHOOKS}/istio-revision-tag-default"}
+    assert "set revision ('default'" in failure(fake_mesh)
+    assert files(fake_mesh, Wish(revision="default"))
+
+
 def test_default_tag(fake_mesh: t.Any) -> None:
     fake_mesh.objects[f"{WEBHOOKS}/istio-revision-tag-default"] = {
         "metadata": {"name": "istio-revision-tag-default", "labels": {"istio.io/rev": "1-31"}}
