@@ -18,3 +18,7 @@ lab-down: bootstrap ## End the lab and leave the host as it was before
 .PHONY: lab-env
 lab-env: ## Print export lines: eval "$(make -s lab-env)"
 	@$(WITH_RUN) lab/env
+
+.PHONY: lab-test
+lab-test: bootstrap ## Tests of the lab itself (takes it down several times)
+	@$(WITH_RUN) pytest -q -s -p no:cacheprovider lab/tests

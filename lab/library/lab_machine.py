@@ -84,9 +84,9 @@ options:
     type: dict
     default: {}
   timeout:
-    description: Seconds to wait for sshd.
+    description: Seconds to wait for sshd. An idle host needs two or three of them, but many machines may be starting at once.
     type: int
-    default: 60
+    default: 180
 author:
   - hybridmesh.istio contributors (@hybridmesh)
 """
@@ -114,6 +114,8 @@ actions:
   sample: [made, started]
 """
 
+import contextlib  # noqa: E402
+import fcntl  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import shutil  # noqa: E402
@@ -123,6 +125,7 @@ import stat  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -233,6 +236,16 @@ class Machine:
     def supervisor(self) -> int | None:
         """The supervisor's process, or None where the machine is not running."""
         return lab_supervisor.find(self.pid_file)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """One at a time: two runs must not make, mend or delete the same machine at once."""
+        if not self.run_dir.is_dir():
+            yield
+            return
+        with open(self.run_dir / f"{self.name}.lock", "w", encoding="ascii") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
 
     def layers(self) -> list[Path]:
         """Where the machine's files are seen and written."""
@@ -388,14 +401,15 @@ def main() -> None:
             },
             "data": {"type": "list", "elements": "str", "default": []},
             "files": {"type": "dict", "default": {}},
-            "timeout": {"type": "int", "default": 60},
+            "timeout": {"type": "int", "default": 180},
         },
         required_if=[("state", "running", ["supervisor", "rootfs", "address", "bridge"])],
         supports_check_mode=True,
     )
     machine = Machine(module)
     try:
-        actions = absent(module, machine) if module.params["state"] == "absent" else running(module, machine)
+        with machine.lock():
+            actions = absent(module, machine) if module.params["state"] == "absent" else running(module, machine)
     except (LabError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(actions), actions=actions)

@@ -60,10 +60,10 @@ class Api:
     def events(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """("LISTED", whole list) first and after every gap, then (ADDED | MODIFIED | DELETED, object) as it happens, for ever."""
         while True:
-            listed = self.get(path)
-            yield "LISTED", listed
-            version = listed["metadata"]["resourceVersion"]
             try:
+                listed = self.get(path)
+                yield "LISTED", listed
+                version = listed["metadata"]["resourceVersion"]
                 while True:
                     query = urllib.parse.urlencode({"watch": 1, "resourceVersion": version, "timeoutSeconds": 600})
                     for line in self._open("GET", f"{path}?{query}", timeout=660):
