@@ -2,6 +2,7 @@
 # Makes the root file system of a machine from Debian's packages.
 # usage: rootfs.sh OUT SUITE PACKAGE...
 # SPDX-License-Identifier: GPL-3.0-or-later
+# shellcheck disable=SC2016  # what stands in single quotes is for apt and mmdebstrap to expand
 set -euo pipefail
 out=$1 suite=$2
 shift 2
