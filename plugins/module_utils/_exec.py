@@ -123,7 +123,8 @@ class Session:
 
 def _connect(cluster: Cluster, path: str, query: str, timeout: float) -> t.Any:
     configuration = cluster.configuration
-    headers = ["{key}: {value}".format(**setting) for setting in configuration.auth_settings().values()]
+    authorization = cluster.authorization()
+    headers = [f"Authorization: {authorization}"] if authorization else []
     if cluster.options.get("impersonate_user"):
         headers.append("Impersonate-User: {}".format(cluster.options["impersonate_user"]))
     headers += [f"Impersonate-Group: {group}" for group in cluster.options.get("impersonate_groups") or []]

@@ -180,10 +180,9 @@ def kubeconfig(cluster: Cluster) -> dict[str, t.Any]:
     if configuration.cert_file and configuration.key_file:
         user["client-certificate-data"] = _content(configuration.cert_file)
         user["client-key-data"] = _content(configuration.key_file)
-    for setting in configuration.auth_settings().values():
-        scheme, _blank, token = str(setting["value"] or "").partition(" ")
-        if scheme == "Bearer":
-            user["token"] = token
+    scheme, _blank, token = (cluster.authorization() or "").partition(" ")
+    if scheme == "Bearer":
+        user["token"] = token
     if cluster.options.get("impersonate_user"):
         user["as"] = cluster.options["impersonate_user"]
     if cluster.options.get("impersonate_groups"):

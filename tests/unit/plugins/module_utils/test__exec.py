@@ -40,14 +40,14 @@ class Configuration:
     verify_ssl, ssl_ca_cert, cert_file, key_file = True, "/ca", "/cert", "/key"
     proxy, no_proxy = "http://user:word@proxy:3128", "a, b"
 
-    def auth_settings(self) -> dict[str, t.Any]:
-        return {"token": {"key": "authorization", "value": "Bearer secret"}}
-
 
 class Cluster:
     server = "https://10.0.0.1:6443"
     configuration = Configuration()
     options: t.ClassVar[dict[str, t.Any]] = {"impersonate_user": "u", "impersonate_groups": ["g", "h"]}
+
+    def authorization(self) -> str:
+        return "Bearer secret"
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_asks_the_way_the_api_wants_it(connect):
     assert seen["url"].startswith("wss://10.0.0.1:6443/api/v1/namespaces/lab/pods/pod-1/exec?container=app&stdin=true")
     assert seen["url"].endswith("&command=sh&command=-c&command=a+b")
     assert seen["header"] == [
-        "authorization: Bearer secret",
+        "Authorization: Bearer secret",
         "Impersonate-User: u",
         "Impersonate-Group: g",
         "Impersonate-Group: h",

@@ -160,8 +160,12 @@ class Configured:
         self.options = {}
         self.files = []
         settings = {"verify_ssl": True, "ssl_ca_cert": str(ca), "cert_file": None, "key_file": None, "proxy": None}
-        settings.update(no_proxy=None, tls_server_name=None, auth_settings=dict, **more)
+        settings.update(no_proxy=None, tls_server_name=None, **more)
         self.configuration = types.SimpleNamespace(**settings)
+        self.bearer = None
+
+    def authorization(self):
+        return self.bearer
 
     def memory_file(self, content):
         handle = os.fdopen(os.memfd_create("test", 0), "w+b")
@@ -172,9 +176,8 @@ class Configured:
 
 
 def test_kubeconfig_with_a_token(tmp_path):
-    bearer = {"BearerToken": {"value": "Bearer secret"}}
     cluster = Configured(tmp_path, proxy="http://proxy:3128")
-    cluster.configuration.auth_settings = lambda: bearer
+    cluster.bearer = "Bearer secret"
     cluster.options = {"impersonate_user": "jane", "impersonate_groups": ["admins"]}
     made = _istioctl.kubeconfig(cluster)
     assert made["clusters"][0]["cluster"] == {
