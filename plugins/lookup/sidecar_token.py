@@ -47,12 +47,10 @@ seealso:
 
 EXAMPLES = r"""
 - name: Give this machine a token
-  ansible.builtin.copy:
-    dest: /var/run/secrets/tokens/istio-token
-    content: "{{ lookup('hybridmesh.istio.sidecar_token', 'shop/payments') }}"
-    owner: istio-proxy
-    group: istio-proxy
-    mode: "0600"
+  hybridmesh.istio.sidecar_config:
+    token: "{{ lookup('hybridmesh.istio.sidecar_token', 'shop/payments') }}"
+  vars:
+    ansible_pipelining: true
   no_log: true
   diff: false
   vars:
