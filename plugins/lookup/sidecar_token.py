@@ -49,10 +49,7 @@ EXAMPLES = r"""
 - name: Give this machine a token
   hybridmesh.istio.sidecar_config:
     token: "{{ lookup('hybridmesh.istio.sidecar_token', 'shop/payments') }}"
-  vars:
-    ansible_pipelining: true
   no_log: true
-  diff: false
   vars:
     ansible_pipelining: true
 """
