@@ -78,6 +78,14 @@ def command(folder: Path, spec: dict[str, Any]) -> list[str]:
     return words
 
 
+def unplug(spec: dict[str, Any]) -> None:
+    """Take away the cable of a machine that was killed: the kernel does so only some time after its last process."""
+    cable = f"vb-{spec['link']}"
+    if Path("/sys/class/net", cable).exists():
+        # It may vanish by itself at this very moment; nspawn says so if it is still there.
+        subprocess.run(["ip", "link", "delete", cable], check=False, stderr=subprocess.DEVNULL)
+
+
 def run(folder: Path, spec: dict[str, Any]) -> int:
     """Run the machine once, until it is switched off or reboots."""
     me = os.getpid()
@@ -89,6 +97,7 @@ def run(folder: Path, spec: dict[str, Any]) -> int:
             os._exit(1)
 
     lab_cgroup.make(spec["name"])
+    unplug(spec)
     environment = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         # Only /proc/sys/net is writable inside. With "yes" instead, /sys is, too, and systemd-networkd waits for udev for ever.
