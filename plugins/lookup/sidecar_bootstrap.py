@@ -145,26 +145,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _raw:
-  description: For each group a dictionary of text by file name. Empty where O(missing_ok) says so.
+  description:
+    - For each group a dictionary of text by file name. Empty where O(missing_ok) says so.
+    - V(cluster.env), settings that the sidecar's start script sources.
+    - V(mesh.yaml), settings of the proxy.
+    - V(root-cert.pem), certificates that the VM trusts istiod by.
+    - V(hosts), a line for C(/etc/hosts) by which the VM finds istiod.
+    - V(istio-token), a token by which the VM gets its first certificate. Only with O(token), and not in check mode.
   type: list
   elements: dict
-  contains:
-    cluster.env:
-      description: Settings that the sidecar's start script sources.
-      type: str
-    mesh.yaml:
-      description: Settings of the proxy.
-      type: str
-    root-cert.pem:
-      description: Certificates that the VM trusts istiod by.
-      type: str
-    hosts:
-      description: Line for C(/etc/hosts) by which the VM finds istiod.
-      type: str
-      sample: "10.88.0.200 istiod.istio-system.svc\n"
-    istio-token:
-      description: Token by which the VM gets its first certificate. Only with O(token), and not in check mode.
-      type: str
+  sample:
+    - hosts: "10.88.0.200 istiod.istio-system.svc\n"
 """
 
 import typing as t
