@@ -56,6 +56,28 @@ def connection_argument_spec() -> dict[str, t.Any]:
     }
 
 
+# The entries of a kubeconfig's users that open a door.
+_SECRETS = ("client-key-data", "token", "password", "access-token", "id-token", "refresh-token", "client-secret")
+
+
+def secrets_of(kubeconfig: t.Any) -> set[str]:
+    """The secrets in a kubeconfig that is given as a dictionary; none for a path."""
+    if isinstance(kubeconfig, dict):
+        own = {str(value) for key, value in kubeconfig.items() if key in _SECRETS and value}
+        return own.union(*(secrets_of(value) for value in kubeconfig.values()))
+    if isinstance(kubeconfig, list):
+        return set().union(*(secrets_of(item) for item in kubeconfig))
+    return set()
+
+
+def hide_secrets(module: t.Any) -> None:
+    """Keeps the secrets of a kubeconfig that was given as a dictionary out of what a module prints of its arguments.
+
+    The option itself can't be `no_log`: the path of a kubeconfig would be blanked out in every message.
+    """
+    module.no_log_values.update(secrets_of(module.params.get("kubeconfig")))
+
+
 class ApiError(MeshError):
     """The API server refused or did not answer a request.
 

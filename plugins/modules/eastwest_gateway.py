@@ -213,7 +213,11 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import (
     _vm_needs,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._apply import Applier
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster, connection_argument_spec
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
+    Cluster,
+    connection_argument_spec,
+    hide_secrets,
+)
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._install import Installation, Wanted, istiods
 from ansible_collections.hybridmesh.istio.plugins.module_utils._istioctl import Finder, Istioctl
@@ -456,6 +460,7 @@ class Run:
 def main() -> None:
     """Runs the module."""
     module = AnsibleModule(argument_spec=dict(ARGUMENTS, **connection_argument_spec()), supports_check_mode=True)
+    hide_secrets(module)
     try:
         module.exit_json(**Run(module).run())
     except MeshError as error:

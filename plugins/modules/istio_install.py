@@ -180,7 +180,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _manifest, _vm_needs
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster, connection_argument_spec
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
+    Cluster,
+    connection_argument_spec,
+    hide_secrets,
+)
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._install import (
     CONTROL_PLANE,
@@ -293,6 +297,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
 def main() -> None:
     """Runs the module."""
     module = AnsibleModule(argument_spec=dict(ARGUMENTS, **connection_argument_spec()), supports_check_mode=True)
+    hide_secrets(module)
     try:
         module.exit_json(**run(module))
     except MeshError as error:

@@ -185,6 +185,7 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._connection impor
     ApiError,
     Cluster,
     connection_argument_spec,
+    hide_secrets,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._exposure import read_exposure
@@ -279,6 +280,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    hide_secrets(module)
     params = module.params
     try:
         cluster = Cluster(params)

@@ -78,7 +78,11 @@ not_tested:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _pod_reach
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster, connection_argument_spec
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
+    Cluster,
+    connection_argument_spec,
+    hide_secrets,
+)
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 
 
@@ -101,6 +105,7 @@ def main() -> None:
         ),
         supports_check_mode=True,
     )
+    hide_secrets(module)
     params = module.params
     workload = params["workload"]
     tries, reason = [], None

@@ -217,6 +217,7 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import _workload_
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
     Cluster,
     connection_argument_spec,
+    hide_secrets,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._watch import RESET, SYNCED, Follower
@@ -366,6 +367,7 @@ def main():
         ),
         supports_check_mode=True,
     )
+    hide_secrets(module)
     try:
         run(module)
     except MeshError as error:

@@ -177,7 +177,11 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _manifest, _workload_group
 from ansible_collections.hybridmesh.istio.plugins.module_utils._apply import MANAGED_BY, MANAGER, Applier, is_ours
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster, connection_argument_spec
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
+    Cluster,
+    connection_argument_spec,
+    hide_secrets,
+)
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Change, Object
 from ansible_collections.hybridmesh.istio.plugins.module_utils._rights import rights_of_accounts
@@ -331,6 +335,7 @@ class Run:
 def main() -> None:
     """Runs the module."""
     module = AnsibleModule(argument_spec=dict(ARGUMENTS, **connection_argument_spec()), supports_check_mode=True)
+    hide_secrets(module)
     try:
         module.exit_json(**Run(module).run())
     except MeshError as error:

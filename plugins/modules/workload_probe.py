@@ -188,6 +188,7 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import _probe
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
     Cluster,
     connection_argument_spec,
+    hide_secrets,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._exec import ExecError, Session
@@ -442,6 +443,7 @@ def main():
         ),
         supports_check_mode=True,
     )
+    hide_secrets(module)
     try:
         run(module)
     except MeshError as error:
