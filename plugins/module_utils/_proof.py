@@ -85,7 +85,7 @@ def _dns(wanted: Wanted) -> t.Iterator[dict[str, t.Any]]:
     def ask() -> list[dict[str, t.Any]]:
         return _reach.each(lambda name: _reach.dns(server, name, wanted.timeout), wanted.names)
 
-    for through, past in zip(ask(), _reach.as_user(*wanted.user, ask)):
+    for through, past in zip(_reach.apart(ask), _reach.apart(ask, wanted.user)):
         # What the resolver can't answer at all (no way to it, or SERVFAIL) is not for the capture to answer.
         worse = (through["error"] and not past["error"]) or (
             through["code"] == _SERVFAIL and past["code"] not in (None, _SERVFAIL)
@@ -111,8 +111,8 @@ def _egress(wanted: Wanted) -> t.Iterator[dict[str, t.Any]]:
     def ask() -> list[dict[str, t.Any]]:
         return _reach.each(lambda url: _fetch(url, wanted.timeout), wanted.egress)
 
-    through = ask()
-    past = through if all(answer["ok"] for answer in through) else _reach.as_user(*wanted.user, ask)
+    through = _reach.apart(ask)
+    past = through if all(answer["ok"] for answer in through) else _reach.apart(ask, wanted.user)
     for answer, without in zip(through, past):
         yield _verdict(
             "egress",

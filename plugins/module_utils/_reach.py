@@ -14,6 +14,7 @@ import errno
 import json
 import os
 import random
+import signal
 import socket
 import ssl
 import struct
@@ -71,7 +72,7 @@ def tcp(target: str, timeout: float) -> dict[str, t.Any]:
 
 
 def each(function: t.Callable[[str], dict[str, t.Any]], targets: t.Sequence[str]) -> list[dict[str, t.Any]]:
-    """Asks for all targets at the same time; the answers come in the order of the targets."""
+    """Asks for all targets at the same time; the answers come in the order of the targets. To be run in `apart`."""
     answers: list[dict[str, t.Any]] = [{} for _target in targets]
 
     def ask(index: int, target: str) -> None:
@@ -220,11 +221,22 @@ def http(url: str, timeout: float) -> dict[str, t.Any]:
     return result
 
 
-def as_user(uid: int, gid: int, function: t.Callable[[], t.Any]) -> t.Any:
-    """Runs `function` in a child process with another user and group, and returns what it returned (plain data).
+# A child that is still at it after so many seconds is ended by the kernel; every question in it has a time-out of its own.
+_CHILD_SECONDS = 60
+
+
+def apart(function: t.Callable[[], t.Any], user: tuple[int, int] | None = None) -> t.Any:
+    """Runs `function` in a child process, with another user and group ID if given, and returns what it returned.
 
     The capture leaves out what runs as the sidecar's user: that is how a root process sees the network as it is
     without the capture.
+
+    Whatever uses threads (`each`) runs in here, too: OpenSSL takes a lock of its own when a thread ends, even after it
+    was joined, and a child that is forked at that moment waits for that lock for ever. A process that never had
+    threads forks safely.
+
+    Raises:
+        OSError: the child ended without a result.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -232,9 +244,12 @@ def as_user(uid: int, gid: int, function: t.Callable[[], t.Any]) -> t.Any:
         status = 1
         try:
             os.close(reading)
-            os.setgroups([])
-            os.setgid(gid)
-            os.setuid(uid)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(_CHILD_SECONDS)
+            if user:
+                os.setgroups([])
+                os.setgid(user[1])
+                os.setuid(user[0])
             with os.fdopen(writing, "w") as stream:
                 json.dump(function(), stream)
             status = 0
@@ -245,5 +260,6 @@ def as_user(uid: int, gid: int, function: t.Callable[[], t.Any]) -> t.Any:
         text = stream.read()
     os.waitpid(child, 0)
     if not text:
-        raise OSError("the network test that runs as the sidecar's user gave no answer")
+        who = f"as user {user[0]} " if user else ""
+        raise OSError(f"the network test that ran {who}in a process of its own gave no answer")
     return json.loads(text)

@@ -194,8 +194,7 @@ def try_all(params: t.Mapping[str, t.Any], captured: bool, run: _reach.Run) -> l
             params["targets"],
         )
 
-    user = _vm_facts.sidecar_user()
-    results = list(_reach.as_user(*user, tries)) if captured and user else tries()
+    results: list[dict[str, t.Any]] = _reach.apart(tries, _vm_facts.sidecar_user() if captured else None)
     for result in results:
         if not result["ok"]:
             result["route"] = _reach.route_to(_reach.split_target(result["target"])[0], run)

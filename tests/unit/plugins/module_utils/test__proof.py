@@ -30,11 +30,11 @@ class Network:
         monkeypatch.setattr(_proof._vm_facts, "read", lambda path: "nameserver 10.88.0.10\n")
         monkeypatch.setattr(_proof._reach, "dns", self.answer)
         monkeypatch.setattr(_proof._reach, "tls", self.handshake)
-        monkeypatch.setattr(_proof._reach, "as_user", self.past)
+        monkeypatch.setattr(_proof._reach, "apart", self.apart)
         monkeypatch.setattr(_proof, "_admin", lambda path: "LIVE" if path == "/ready" else self.listeners)
 
-    def past(self, _uid, _gid, function):
-        self.through = False
+    def apart(self, function, user=None):
+        self.through = user is None
         try:
             return function()
         finally:

@@ -13,6 +13,7 @@ import ssl
 import struct
 import subprocess
 import threading
+import time
 
 import pytest
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _reach
@@ -197,7 +198,13 @@ def test_tls_verifies_where_it_has_roots(tls_files):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_as_another_user():
-    assert _reach.as_user(65534, 65534, lambda: [os.getuid(), os.getgid()]) == [65534, 65534]
+def test_apart_as_another_user():
+    assert _reach.apart(lambda: [os.getuid(), os.getgid()], (65534, 65533)) == [65534, 65533]
+    with pytest.raises(OSError, match="as user 65534"):
+        _reach.apart(lambda: 1 / 0, (65534, 65534))
+
+
+def test_apart_ends_what_hangs(monkeypatch):
+    monkeypatch.setattr(_reach, "_CHILD_SECONDS", 1)
     with pytest.raises(OSError, match="no answer"):
-        _reach.as_user(65534, 65534, lambda: 1 / 0)
+        _reach.apart(lambda: time.sleep(30))
