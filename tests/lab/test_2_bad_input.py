@@ -156,7 +156,7 @@ subjects: [{{kind: ServiceAccount, name: mighty, namespace: chapter10vm}}]
 
 
 def gateway(name: str, cluster: str = "cluster1", kind: str = "ClusterIP") -> str:
-    """A second gateway, as somebody else could have made it; its pods are never started."""
+    """A second gateway, as somebody else could have made it; its pod does nothing."""
     return f"""\
 apiVersion: v1
 kind: Service
@@ -170,7 +170,6 @@ apiVersion: apps/v1
 kind: Deployment
 metadata: {{name: {name}, namespace: istio-system, labels: {{istio: {name}}}}}
 spec:
-  replicas: 0
   selector: {{matchLabels: {{istio: {name}}}}}
   template:
     metadata: {{labels: {{istio: {name}}}, annotations: {{sidecar.istio.io/inject: "false"}}}}
@@ -178,6 +177,7 @@ spec:
       containers:
         - name: istio-proxy
           image: docker.io/istio/proxyv2:1.31.0-lab
+          command: [sleep, "600"]
           env:
             - {{name: ISTIO_META_CLUSTER_ID, value: {cluster}}}
             - {{name: ISTIO_META_MESH_ID, value: mesh1}}
@@ -228,7 +228,7 @@ def test_unsupported_distribution(bare: Lab) -> None:
     mending = "ln -sfn ../usr/lib/os-release /etc/os-release"
     with on_vm(bare, breaking, mending), unchanged(bare):
         run = sidecar(bare)
-    refused(run, "void")
+    refused(run, "Void Linux")
 
 
 def wrapper(script: str) -> tuple[str, str]:
@@ -238,18 +238,25 @@ def wrapper(script: str) -> tuple[str, str]:
     return f"echo {encoded} | base64 -d > {path}; chmod 755 {path}", f"rm -r {path} /run/twist || true"
 
 
-def test_unsupported_architecture(bare: Lab) -> None:
+def sidecar_by_wrapper(lab: Lab, folder: pathlib.Path) -> Run:
+    twisted = folder / "twisted.yml"
+    host = {"ansible_python_interpreter": "/usr/local/bin/python-with-a-twist"}
+    twisted.write_text(yaml.safe_dump({"mesh_vms": {"hosts": {VM: host}}}))
+    return lab.role("vm_sidecar", "--limit", VM, "-i", "inventories/lab", "-i", str(twisted))
+
+
+def test_unsupported_architecture(bare: Lab, tmp_path: pathlib.Path) -> None:
     with on_vm(bare, *wrapper('exec setarch i686 /usr/bin/python3 "$@"')), unchanged(bare):
-        run = sidecar(bare, ansible_python_interpreter="/usr/local/bin/python-with-a-twist")
+        run = sidecar_by_wrapper(bare, tmp_path)
     refused(run, "i686")
 
 
-def test_clock_off_by_more_than_the_token_lives(bare: Lab) -> None:
+def test_clock_off_by_more_than_the_token_lives(bare: Lab, tmp_path: pathlib.Path) -> None:
     # Machines of the lab share the host's clock, so it is Python's that goes wrong.
     twist = "mkdir -p /run/twist; printf 'import time\\nreal = time.time\\ntime.time = lambda: real() + 7200\\n' "
     twist += '> /run/twist/sitecustomize.py; PYTHONPATH=/run/twist exec /usr/bin/python3 "$@"'
     with on_vm(bare, *wrapper(twist)), unchanged(bare):
-        run = sidecar(bare, ansible_python_interpreter="/usr/local/bin/python-with-a-twist")
+        run = sidecar_by_wrapper(bare, tmp_path)
     refused(run, "clock")
 
 
