@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import stat
 import subprocess
@@ -39,7 +40,10 @@ def find(pid_file: Path) -> int | None:
 def end_connections(run_dir: Path) -> None:
     """End ssh's shared connections to the lab: one to a machine that is no more would let the next command hang."""
     for control in (run_dir / "ssh").glob("*"):
-        if stat.S_ISSOCK(control.lstat().st_mode):
+        # Machines end side by side, so somebody else may have ended this connection by now.
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(control.lstat().st_mode):
+                continue
             subprocess.run(
                 ["ssh", "-o", f"ControlPath={control}", "-O", "exit", "lab"], capture_output=True, check=False
             )
