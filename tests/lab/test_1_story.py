@@ -58,7 +58,9 @@ def test_no_secret_is_printed_at_any_verbosity(lab: Lab, first_run: Run) -> None
         encoded = user["user"]["client-key-data"]
         secrets += [encoded, base64.b64decode(encoded).decode().splitlines()[1]]
     for vm in VMS:
-        secrets += lab.ssh(vm, "cat /var/run/secrets/tokens/istio-token; sed -n 2p /etc/certs/key.pem").splitlines()
+        secrets += lab.ssh(
+            vm, "cat /var/run/secrets/tokens/istio-token; echo; sed -n 2p /etc/certs/key.pem"
+        ).splitlines()
     secrets = [secret for secret in secrets if secret]
     assert len(secrets) >= 2 + 2 * len(VMS)
 
