@@ -69,6 +69,18 @@ def test_no_secret_is_printed_at_any_verbosity(lab: Lab, first_run: Run) -> None
     assert "eyJhbGciOi" not in first_run.output
 
 
+def test_no_secret_of_a_kubeconfig_given_as_a_dictionary_is_printed(mesh: Lab, tmp_path: pathlib.Path) -> None:
+    config = yaml.safe_load(pathlib.Path(os.environ["KUBECONFIG"]).read_text())
+    variables = tmp_path / "variables.yml"
+    variables.write_text(yaml.safe_dump({"mesh_kubeconfig": config}))
+
+    run = mesh.playbook("site.yml", "-vvvv", "-e", f"@{variables}")
+
+    assert run.code == 0, run.output
+    assert run.changed == 0, run.output
+    assert [user["name"] for user in config["users"] if user["user"]["client-key-data"][:40] in run.output] == []
+
+
 def test_entries_are_healthy(mesh: Lab) -> None:
     listed = yaml.safe_load(mesh.kubectl("get", "workloadentries", "-n", "chapter10vm", "-o", "yaml"))["items"]
     healthy = {
