@@ -24,6 +24,7 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._kubeconfig impor
     default_kubeconfig,
     load_kubeconfig,
     of_context,
+    secrets_of,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._pool import make_pool
 
@@ -54,20 +55,6 @@ def connection_argument_spec() -> dict[str, t.Any]:
         "impersonate_user": {"type": "str"},
         "impersonate_groups": {"type": "list", "elements": "str"},
     }
-
-
-# The entries of a kubeconfig's users that open a door.
-_SECRETS = ("client-key-data", "token", "password", "access-token", "id-token", "refresh-token", "client-secret")
-
-
-def secrets_of(kubeconfig: t.Any) -> set[str]:
-    """The secrets in a kubeconfig that is given as a dictionary; none for a path."""
-    if isinstance(kubeconfig, dict):
-        own = {str(value) for key, value in kubeconfig.items() if key in _SECRETS and value}
-        return own.union(*(secrets_of(value) for value in kubeconfig.values()))
-    if isinstance(kubeconfig, list):
-        return set().union(*(secrets_of(item) for item in kubeconfig))
-    return set()
 
 
 def hide_secrets(module: t.Any) -> None:

@@ -63,3 +63,17 @@ def of_context(
 
     chosen = entry("contexts", context or document.get("current-context"))
     return entry("users", chosen.get("user")), entry("clusters", chosen.get("cluster"))
+
+
+# The entries of a kubeconfig's users that open a door.
+_SECRETS = ("client-key-data", "token", "password", "access-token", "id-token", "refresh-token", "client-secret")
+
+
+def secrets_of(kubeconfig: t.Any) -> set[str]:
+    """The secrets in a kubeconfig that is given as a dictionary; none for a path."""
+    if isinstance(kubeconfig, dict):
+        own = {str(value) for key, value in kubeconfig.items() if key in _SECRETS and value}
+        return own.union(*(secrets_of(value) for value in kubeconfig.values()))
+    if isinstance(kubeconfig, list):
+        return set().union(*(secrets_of(item) for item in kubeconfig))
+    return set()

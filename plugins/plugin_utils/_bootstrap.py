@@ -146,15 +146,6 @@ def files(mesh: Mesh, group: Group, settings: Settings) -> dict[str, str]:
     }
 
 
-def read_mesh_config(text: str, name: str) -> dict[str, t.Any]:
-    """The mesh config as a mapping; `name` is for the error.
-
-    Raises:
-        MeshError: it is not YAML, or no mapping.
-    """
-    return _yaml_mapping(text, f"the key 'mesh' of config map {name}")
-
-
 def proxy_config(mesh: Mesh, group: Group, settings: Settings) -> dict[str, t.Any]:
     """The ProxyConfig of the group's VMs.
 

@@ -451,16 +451,3 @@ def test_no_kubernetes_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_connection, "IMPORT_ERROR", ImportError("no", name="kubernetes"))
     with pytest.raises(MeshError, match="pip install kubernetes"):
         Cluster({})
-
-
-def test_secrets_of_a_kubeconfig_given_as_a_dictionary_are_hidden() -> None:
-    config = {
-        "clusters": [{"name": "c", "cluster": {"server": "https://example"}}],
-        "users": [
-            {"name": "u", "user": {"client-key-data": "a2V5", "client-certificate-data": "Y2VydA=="}},
-            {"name": "v", "user": {"token": "ey.J", "auth-provider": {"config": {"id-token": "ey.K"}}}},
-        ],
-    }
-    assert _connection.secrets_of(config) == {"a2V5", "ey.J", "ey.K"}
-    assert _connection.secrets_of("/home/me/.kube/config") == set()
-    assert _connection.secrets_of(None) == set()

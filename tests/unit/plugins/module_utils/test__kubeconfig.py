@@ -53,3 +53,16 @@ def test_of_context() -> None:
     assert _kubeconfig.of_context(document, "b") == ({}, {"server": "Y"})
     assert _kubeconfig.of_context(document, "none") == ({}, {})
     assert _kubeconfig.of_context({}, None) == ({}, {})
+
+
+def test_secrets_of_a_kubeconfig_given_as_a_dictionary_are_hidden() -> None:
+    config = {
+        "clusters": [{"name": "c", "cluster": {"server": "https://example"}}],
+        "users": [
+            {"name": "u", "user": {"client-key-data": "a2V5", "client-certificate-data": "Y2VydA=="}},
+            {"name": "v", "user": {"token": "ey.J", "auth-provider": {"config": {"id-token": "ey.K"}}}},
+        ],
+    }
+    assert _kubeconfig.secrets_of(config) == {"a2V5", "ey.J", "ey.K"}
+    assert _kubeconfig.secrets_of("/home/me/.kube/config") == set()
+    assert _kubeconfig.secrets_of(None) == set()
