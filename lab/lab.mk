@@ -1,4 +1,4 @@
-# The lab's targets. LAB_VMS (2), LAB_NETWORK (10.88.0.0/24) and LAB_ISTIO_VERSIONS (1.31.0-lab) may be given, as in `make lab LAB_VMS=8`.
+# The lab's targets. LAB_VMS (2), LAB_NETWORK (10.88.0.0/24) and LAB_ISTIO_VERSIONS (1.31.0-lab and 1.30.4-lab) may be given, as in `make lab LAB_VMS=8`.
 
 ANSIBLE_PLAYBOOK ?= $(WITH_RUN) ansible-playbook
 LAB_PLAYBOOK = $(ANSIBLE_PLAYBOOK) --inventory inventories/lab --forks 10
