@@ -17,8 +17,8 @@ description:
   - Inbound ports are in order. istioctl writes them in another order at each call.
   - A WorkloadGroup without ports does not get every port of the VM captured, see O(inbound_ports).
   - The annotation C(proxy.istio.io/config) of the group is merged. istioctl may stop there.
-  - There is always an address in C(hosts), that of a load balancer with a name included. istioctl leaves the
-    file empty there.
+  - There is always an address in C(hosts), that of a load balancer with a name and those of a NodePort included.
+    istioctl leaves the file empty there. Several addresses of a gateway have a line each.
   - A group without a ServiceAccount has V(default), see O(allow_service_account).
   - Values with a backslash are quoted in C(cluster.env), and proxy metadata whose name is no variable's name
     for bash is left out there, as it would stop the sidecar's start script.
@@ -26,20 +26,28 @@ description:
     expected and what to do.
 options:
   _terms:
-    description: WorkloadGroups, each as V(NAMESPACE/GROUP), or V(GROUP) together with O(namespace).
+    description:
+      - WorkloadGroups, each as V(NAMESPACE/GROUP), or V(GROUP) together with O(namespace).
+      - One may also be given as a whole, as a dictionary or its YAML. It need not be in the cluster then.
+        istioctl has C(--file) for that.
     type: list
-    elements: str
+    elements: raw
     required: true
   namespace:
-    description: Namespace of the groups that are given without one.
+    description: Namespace of the groups that are given without one. Another one in a group is an error.
     type: str
   istio_namespace:
     description: Namespace of istiod.
     type: str
     default: istio-system
+    aliases: [istioNamespace]
     ini:
       - section: hybridmesh_istio
         key: istio_namespace
+    env:
+      - name: HYBRIDMESH_ISTIO_NAMESPACE
+    vars:
+      - name: mesh_istio_namespace
   revision:
     description:
       - Revision of istiod, or a tag for one.
@@ -50,20 +58,68 @@ options:
     ini:
       - section: hybridmesh_istio
         key: revision
+    env:
+      - name: HYBRIDMESH_REVISION
+    vars:
+      - name: mesh_revision
   ingress_service:
-    description: Service of the gateway that VMs reach istiod through, as V(NAME) (in O(istio_namespace)) or
-      V(NAME.NAMESPACE).
+    description:
+      - Service of the gateway that VMs reach istiod through, as V(NAME) (in O(istio_namespace)) or V(NAME.NAMESPACE).
+      - Its address is what its annotation C(hybridmesh.istio/address) says, else its load balancer's addresses or
+        name, else its external IPs. Where its type is V(NodePort), up to three nodes that are ready are taken and the
+        node port of 15012; listing C(nodes) is needed for that.
+      - Each address gets a line in C(hosts), those of the first one's family only. istioctl takes the first alone.
     type: str
     default: istio-eastwestgateway
+    aliases: [ingressService]
+    ini:
+      - section: hybridmesh_istio
+        key: ingress_service
+    env:
+      - name: HYBRIDMESH_INGRESS_SERVICE
+    vars:
+      - name: mesh_ingress_service
   ingress_ip:
     description:
       - Address at which VMs reach istiod, in place of the gateway's own, for instance where there is address
-        translation or a load balancer outside of the cluster. A name is resolved on the controller.
+        translation or a load balancer outside of the cluster. Several are joined by commas.
+      - A port other than 15012 may follow, as in V(192.0.2.1:31012) or V([2001:db8::1]:31012).
+      - A name is resolved on the controller. The name itself is what VMs look for where istiod's certificate is one
+        for that name (its C(ISTIOD_CUSTOM_HOST)), which O(verify_istiod) finds out.
       - The gateway's identity and whether it exposes istiod are not checked then.
     type: str
+    aliases: [ingressIP]
+    ini:
+      - section: hybridmesh_istio
+        key: ingress_ip
+    env:
+      - name: HYBRIDMESH_INGRESS_IP
+    vars:
+      - name: mesh_ingress_ip
+  discovery_address:
+    description:
+      - Where the sidecar looks for istiod and its CA, as V(HOST) or V(HOST:PORT). Without it, this is what the mesh
+        config or an annotation of the group says, else istiod's name in the cluster.
+      - istiod must be certified for that name.
+    type: str
+  verify_istiod:
+    description:
+      - Whether istiod's certificate is compared with the root certificates that the VMs get, by one TLS handshake
+        through the gateway. Where the controller can't reach the gateway within 2 seconds, nothing is said.
+      - Switch it off where istiod's certificate comes from another CA than those of the workloads.
+    type: bool
+    default: true
+    ini:
+      - section: hybridmesh_istio
+        key: verify_istiod
+    env:
+      - name: HYBRIDMESH_VERIFY_ISTIOD
+    vars:
+      - name: mesh_verify_istiod
   cluster_id:
     description: Name of the cluster, in place of the one that istiod knows. To be set only where they can't agree.
     type: str
+    aliases: [clusterID]
   autoregister:
     description: Whether istiod makes the WorkloadEntry when a VM connects.
     type: bool
@@ -75,9 +131,11 @@ options:
   internal_ip:
     description: Address of the VM, fixed in the files, which are then for one VM only.
     type: str
+    aliases: [internalIP]
   external_ip:
     description: Address at which others reach the VM, where its own is translated; excludes O(internal_ip).
     type: str
+    aliases: [externalIP]
   inbound_ports:
     description:
       - Ports of the VM whose incoming connections go through the sidecar, joined by commas, V(*) for all (but those
@@ -86,6 +144,53 @@ options:
         target ports of the Services in its namespace that select its labels; where there are none of these either,
         no incoming connection is captured. istioctl takes all ports then, which has to be asked for here.
     type: str
+  exclude_inbound_ports:
+    description: Ports whose incoming connections never go through the sidecar.
+    type: list
+    elements: int
+  include_outbound_ip_ranges:
+    description: Ranges (CIDR) to which outgoing connections go through the sidecar; V(*) alone is all.
+    type: list
+    elements: str
+    default: ['*']
+  exclude_outbound_ip_ranges:
+    description: Ranges (CIDR) to which outgoing connections don't go through the sidecar.
+    type: list
+    elements: str
+  include_outbound_ports:
+    description: Ports to which outgoing connections go through the sidecar even outside of the included ranges.
+    type: list
+    elements: int
+  exclude_outbound_ports:
+    description: Ports to which outgoing connections don't go through the sidecar.
+    type: list
+    elements: int
+  exclude_interfaces:
+    description: Network interfaces of the VM that the sidecar leaves alone, such as V(docker0).
+    type: list
+    elements: str
+  interception_mode:
+    description:
+      - How incoming connections reach the sidecar. V(TPROXY) keeps the client's address, and has Envoy run as root.
+      - Without it, this is what the mesh says, and V(REDIRECT) where that says nothing.
+    type: str
+    choices: [REDIRECT, TPROXY]
+  native_nftables:
+    description: Whether nftables' own rules are used in place of iptables'. Needs nft 1.0.1 on the VM and Istio 1.27.
+    type: bool
+    default: false
+  dual_stack:
+    description: Whether the sidecar listens and captures on IPv4 and IPv6 side by side.
+    type: bool
+    default: false
+  concurrency:
+    description: Envoy's worker threads, V(0) for one per core. Without it, this is what the mesh says, else all cores.
+    type: int
+  proxy_metadata:
+    description:
+      - More variables of the sidecar, name and text, over those of the mesh config and the group's annotation.
+      - Those that follow from the group and the cluster, such as V(ISTIO_META_NETWORK), are refused.
+    type: dict
   allow_service_account:
     description:
       - Whether a group may have the ServiceAccount V(default), or one that has rights in the cluster. Root on a VM
@@ -105,6 +210,14 @@ options:
       less than what is asked for.
     type: int
     default: 3600
+    aliases: [tokenDuration]
+    ini:
+      - section: hybridmesh_istio
+        key: token_duration
+    env:
+      - name: HYBRIDMESH_TOKEN_DURATION
+    vars:
+      - name: mesh_token_duration
   missing_ok:
     description:
       - What to do in check mode where the mesh, the gateway, the group or what belongs to it is not there. With
@@ -163,8 +276,7 @@ import typing as t
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _material, _options
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils._bootstrap import Settings
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _definition, _material, _options, _settings
 
 
 class LookupModule(LookupBase):
@@ -179,11 +291,11 @@ class LookupModule(LookupBase):
             raise AnsibleError(f"sidecar_bootstrap: {error}") from None
 
     def _files(self, terms: list[t.Any], check_mode: bool) -> list[dict[str, str]]:
-        names = _options.names(self, terms)
+        names, definitions = self._groups(terms)
         wish = self._wish(check_mode)
         cluster = _options.connect(self)
         result: list[dict[str, str]] = []
-        for name, material in zip(names, _material.materials(cluster, names, wish), strict=True):
+        for name, material in zip(names, _material.materials(cluster, names, wish, definitions), strict=True):
             files = dict(material.files) if material else {}
             if material and _options.option(self, "token") and not check_mode:
                 account = material.service_account
@@ -191,15 +303,25 @@ class LookupModule(LookupBase):
             result.append(files)
         return result
 
+    def _groups(self, terms: t.Iterable[t.Any]) -> tuple[list[_definition.Name], dict[_definition.Name, t.Any]]:
+        """The names of all groups, and what those are that were given as a whole."""
+        names: list[_definition.Name] = []
+        definitions: dict[_definition.Name, t.Any] = {}
+        namespace = _options.option(self, "namespace")
+        for term in terms:
+            if not _definition.is_definition(term):
+                names.append(_definition.parse_name(str(term), namespace))
+                continue
+            name, resource = _definition.parse_definition(term, namespace)
+            if definitions.setdefault(name, resource) != resource:
+                raise MeshError(f"two definitions of WorkloadGroup {name.namespace}/{name.name}", "one", "drop one")
+            names.append(name)
+        return names, definitions
+
     def _wish(self, check_mode: bool) -> _material.Wish:
         def text(name: str) -> str:
-            return str(_options.option(self, name) or "")
+            return str(_options.option(self, name) or "").strip()
 
-        internal_ip, external_ip = text("internal_ip"), text("external_ip")
-        if internal_ip and external_ip:
-            raise MeshError(
-                f"internal_ip {internal_ip} and external_ip {external_ip}", "one of them at most", "leave one out"
-            )
         return _material.Wish(
             istio_namespace=text("istio_namespace"),
             revision=text("revision") or None,
@@ -207,12 +329,8 @@ class LookupModule(LookupBase):
             ingress_ip=text("ingress_ip"),
             cluster_id=_options.option(self, "cluster_id"),
             allow_service_account=_options.option(self, "allow_service_account"),
+            discovery_address=text("discovery_address"),
+            verify_istiod=_options.option(self, "verify_istiod"),
             missing_ok=check_mode and _options.option(self, "missing_ok"),
-            settings=Settings(
-                inbound_ports=_material.parse_ports(_options.option(self, "inbound_ports")),
-                internal_ip=internal_ip,
-                external_ip=external_ip,
-                autoregister=_options.option(self, "autoregister"),
-                capture_dns=_options.option(self, "capture_dns"),
-            ),
+            settings=_settings.settings(lambda name: _options.option(self, name)),
         )

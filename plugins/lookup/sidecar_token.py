@@ -37,6 +37,13 @@ options:
       less than what is asked for, there is a warning; less than 600 is an error.
     type: int
     default: 3600
+    ini:
+      - section: hybridmesh_istio
+        key: token_duration
+    env:
+      - name: HYBRIDMESH_TOKEN_DURATION
+    vars:
+      - name: mesh_token_duration
 extends_documentation_fragment:
   - hybridmesh.istio.cluster
   - hybridmesh.istio.cluster.plugins
@@ -67,6 +74,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _material, _options
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils._definition import Name
 
 
 class LookupModule(LookupBase):
@@ -83,7 +91,7 @@ class LookupModule(LookupBase):
         except MeshError as error:
             raise AnsibleError(f"sidecar_token: {error}") from None
 
-    def _tokens(self, names: list[_material.Name], vms: list[str] | None) -> list[str | dict[str, str]]:
+    def _tokens(self, names: list[Name], vms: list[str] | None) -> list[str | dict[str, str]]:
         cluster = _options.connect(self)
         result: list[str | dict[str, str]] = []
         for name in names:

@@ -45,6 +45,7 @@ class Mesh(t.TypedDict):
     auto_registration: bool
     health_checks: bool
     entry_grace_period: float  # seconds
+    token_audiences: list[str]  # of the tokens that istiod takes
     istiod_pods: list[str]  # addresses of those that are ready
     istiod_images: list[str]
 
@@ -58,6 +59,7 @@ class Gateway(t.TypedDict):
     labels: dict[str, str]
     selector: dict[str, str]
     ports: list[int]
+    node_ports: dict[int, int]  # by the Service's own port
     addresses: list[str]  # see service_addresses; IP addresses or names
     cluster_name: str | None  # None: its Pods don't say
     mesh_id: str | None
@@ -135,6 +137,7 @@ def read_mesh(cluster: Cluster, istio_namespace: str, revision: str | None) -> M
         "auto_registration": _flag(env, "PILOT_ENABLE_WORKLOAD_ENTRY_AUTOREGISTRATION"),
         "health_checks": _flag(env, "PILOT_ENABLE_WORKLOAD_ENTRY_HEALTHCHECKS"),
         "entry_grace_period": _grace_period(env),
+        "token_audiences": [word.strip() for word in env.get("TOKEN_AUDIENCES", "istio-ca").split(",")],
         "istiod_pods": [ip for ip in map(_ready_address, pods) if ip],
         "istiod_images": images,
     }
@@ -163,6 +166,9 @@ def read_gateway(cluster: Cluster, namespace: str, name: str) -> Gateway | None:
         "labels": dict((service.get("metadata") or {}).get("labels") or {}),
         "selector": selector,
         "ports": [int(port["port"]) for port in spec.get("ports") or []],
+        "node_ports": {
+            int(port["port"]): int(port["nodePort"]) for port in spec.get("ports") or [] if port.get("nodePort")
+        },
         "addresses": service_addresses(service),
         "cluster_name": env.get("ISTIO_META_CLUSTER_ID"),
         "mesh_id": env.get("ISTIO_META_MESH_ID"),
@@ -184,6 +190,22 @@ def service_addresses(service: t.Mapping[str, t.Any]) -> list[str]:
     found = [str(item["ip"]) for item in ingress if item.get("ip")]
     found += [str(item["hostname"]) for item in ingress if item.get("hostname") and not item.get("ip")]
     return found or [str(ip) for ip in (service.get("spec") or {}).get("externalIPs") or []]
+
+
+def node_addresses(cluster: Cluster) -> list[str]:
+    """An address of each Node that is ready: its external one, else its internal one; external ones first."""
+    found = []
+    for node in cluster.list_all("/api/v1/nodes"):
+        status = node.get("status") or {}
+        ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or [])
+        if not ready or (node.get("spec") or {}).get("unschedulable"):
+            continue
+        by_kind = {address["type"]: str(address["address"]) for address in reversed(status.get("addresses") or [])}
+        for rank, kind in enumerate(("ExternalIP", "InternalIP")):
+            if kind in by_kind:
+                found.append((rank, by_kind[kind]))
+                break
+    return [address for _rank, address in sorted(found)]
 
 
 def read_marks(cluster: Cluster, istio_namespace: str) -> list[dict[str, str]]:

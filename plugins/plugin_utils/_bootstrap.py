@@ -18,6 +18,7 @@ import typing as t
 import yaml
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _goyaml, _goyaml_writer, _proxy_config
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils._settings import Settings
 
 PROXY_CONFIG_ANNOTATION = "proxy.istio.io/config"
 CANONICAL_NAME = "service.istio.io/canonical-name"
@@ -37,14 +38,17 @@ class Mesh:
         revision: istiod's revision; '' or 'default' for an istiod without one.
         mesh_config: the text of the key `mesh` in istiod's config map.
         cluster_id: the cluster's name, as istiod's injector knows it; may be ''.
-        gateway_address: the IP address at which VMs reach istiod.
+        gateway_addresses: the IP addresses at which VMs reach istiod; at least one.
+        discovery_address: `host:port` at which VMs look for istiod, where that is neither what the mesh config nor what
+            an annotation says; '' for what these say.
     """
 
     istio_namespace: str
     revision: str
     mesh_config: str
     cluster_id: str
-    gateway_address: str
+    gateway_addresses: tuple[str, ...]
+    discovery_address: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,25 +106,6 @@ class Group:
         return None
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What the user chooses for a group.
-
-    Attributes:
-        inbound_ports: '' or ports, joined by ',', or '*' for all; None decides by the group (see `inbound_ports`).
-        internal_ip: the VM's address, if it is to be fixed in the file.
-        external_ip: the VM's address as others see it, where that differs.
-        autoregister: whether istiod makes the WorkloadEntry when the VM connects.
-        capture_dns: whether DNS queries go to the sidecar.
-    """
-
-    inbound_ports: str | None = None
-    internal_ip: str = ""
-    external_ip: str = ""
-    autoregister: bool = True
-    capture_dns: bool = True
-
-
 def is_revisioned(revision: str) -> bool:
     return revision not in ("", "default")
 
@@ -142,8 +127,14 @@ def files(mesh: Mesh, group: Group, settings: Settings) -> dict[str, str]:
         "cluster.env": cluster_env(mesh, group, settings, config),
         "mesh.yaml": _goyaml_writer.dump({"defaultConfig": config}),
         "root-cert.pem": group.root_cert,
-        "hosts": f"{mesh.gateway_address} {istiod_host(mesh.istio_namespace, mesh.revision)}\n",
+        "hosts": hosts(mesh),
     }
+
+
+def hosts(mesh: Mesh) -> str:
+    """A line for each address: resolvers take all of them, so the sidecar goes on to the next where one is dead."""
+    name = istiod_host(mesh.istio_namespace, mesh.revision)
+    return "".join(f"{address} {name}\n" for address in mesh.gateway_addresses)
 
 
 def proxy_config(mesh: Mesh, group: Group, settings: Settings) -> dict[str, t.Any]:
@@ -170,6 +161,19 @@ def proxy_config(mesh: Mesh, group: Group, settings: Settings) -> dict[str, t.An
             overlay = _yaml_mapping(written[PROXY_CONFIG_ANNOTATION], source)
             config = _checked(source, lambda: _proxy_config.merge(config, overlay))  # noqa: B023
             metadata.update(config.get("proxyMetadata") or {})
+
+    if mesh.discovery_address:
+        config["discoveryAddress"] = mesh.discovery_address
+    if settings.concurrency is not None:
+        config["concurrency"] = settings.concurrency
+    if settings.interception_mode:
+        # Put back in its place by the writer; the default is left out, as Istio does.
+        config.pop("interceptionMode", None)
+        if settings.interception_mode != "REDIRECT":
+            config["interceptionMode"] = settings.interception_mode
+    metadata.update(settings.proxy_metadata)
+    if settings.dual_stack:
+        metadata["ISTIO_DUAL_STACK"] = "true"
 
     labels = group.labels
     name, revision = canonical_service(labels, group.name)
@@ -213,16 +217,33 @@ def cluster_env(mesh: Mesh, group: Group, settings: Settings, config: t.Mapping[
     status_port = config.get("statusPort", 0)
     if status_port not in (15090, 15021):
         excluded += f",{status_port or 15020}"
+    known = excluded.split(",")
+    excluded = ",".join([*known, *(str(port) for port in settings.exclude_inbound_ports if str(port) not in known)])
     env = {
         **config["proxyMetadata"],
-        "ISTIO_INBOUND_PORTS": inbound_ports(group, settings.inbound_ports),
+        "ISTIO_INBOUND_PORTS": _without(inbound_ports(group, settings.inbound_ports), settings.exclude_inbound_ports),
         "ISTIO_NAMESPACE": group.namespace,
         "ISTIO_SERVICE": f"{group.name}.{group.namespace}",
-        "ISTIO_SERVICE_CIDR": "*",
+        "ISTIO_SERVICE_CIDR": ",".join(settings.include_outbound_ip_ranges),
         "ISTIO_LOCAL_EXCLUDE_PORTS": excluded,
         "SERVICE_ACCOUNT": group.service_account,
     }
-    if is_revisioned(mesh.revision):
+    for variable, words in (
+        ("ISTIO_SERVICE_EXCLUDE_CIDR", settings.exclude_outbound_ip_ranges),
+        ("ISTIO_LOCAL_OUTBOUND_PORTS_EXCLUDE", settings.exclude_outbound_ports),
+        ("ISTIO_OUTBOUND_PORTS", settings.include_outbound_ports),
+        ("ISTIO_EXCLUDE_INTERFACES", settings.exclude_interfaces),
+    ):
+        if words:
+            env[variable] = ",".join(map(str, words))
+    if settings.interception_mode:
+        env["ISTIO_INBOUND_INTERCEPTION_MODE"] = settings.interception_mode
+    if settings.native_nftables:
+        env["NATIVE_NFTABLES"] = "true"
+    if mesh.discovery_address:
+        # The start script would otherwise have the CA at istiod's own name and port.
+        env["CA_ADDR"] = mesh.discovery_address
+    elif is_revisioned(mesh.revision):
         env["CA_ADDR"] = istiod_host(mesh.istio_namespace, mesh.revision) + ":15012"
     if settings.internal_ip:
         env["ISTIO_SVC_IP"] = settings.internal_ip
@@ -249,6 +270,13 @@ def inbound_ports(group: Group, asked: str | None) -> str:
         if group.probe_port:
             ports.add(group.probe_port)
     return ",".join(str(port) for port in sorted(ports))
+
+
+def _without(ports: str, excluded: t.Collection[int]) -> str:
+    """A list of ports without some of them: istio-iptables looks at excluded ports only where the list is `*`."""
+    if ports in ("", "*"):
+        return ports
+    return ",".join(port for port in ports.split(",") if int(port) not in excluded)
 
 
 def canonical_service(labels: t.Mapping[str, str], fallback: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._cluster import G
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._exposure import Exposure
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils._bootstrap import Group
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils._tokens import TOKEN_AUDIENCE
 
 
 class NotThere(MeshError):
@@ -66,6 +67,16 @@ def auto_registration(mesh: Mesh) -> None:
             "auto-registration is switched off in istiod (PILOT_ENABLE_WORKLOAD_ENTRY_AUTOREGISTRATION=false)",
             "istiod makes a WorkloadEntry for each VM that connects",
             "switch it on in istiod, or set autoregister to false and create the WorkloadEntries yourself",
+        )
+
+
+def token_audience(mesh: Mesh) -> None:
+    audiences = mesh["token_audiences"]
+    if TOKEN_AUDIENCE not in audiences:
+        raise MeshError(
+            "istiod takes tokens with the audience {} only (TOKEN_AUDIENCES)".format(" or ".join(audiences) or "''"),
+            f"{TOKEN_AUDIENCE}, which the tokens of VMs have",
+            f"add {TOKEN_AUDIENCE} to istiod's environment variable TOKEN_AUDIENCES (values.pilot.env)",
         )
 
 
@@ -136,7 +147,7 @@ def gateway_exposure(gateway: Gateway, exposure: Exposure) -> None:
 def no_address(gateway: Gateway) -> MeshError:
     return MeshError(
         f"Service {gateway['namespace']}/{gateway['name']} (type {gateway['type']}) has no address yet",
-        "a load balancer's address in its status, or externalIPs",
+        "a load balancer's address in its status, externalIPs, or type NodePort and a node that is ready",
         "see why the load balancer gives none (kubectl describe service), or set ingress_ip to what VMs shall use",
     )
 
@@ -164,6 +175,28 @@ def root_cert(pem: str, namespace: str, now: float | None = None) -> None:
         "a root certificate that is valid now",
         "set this machine's clock, or istiod's",
     )
+
+
+def served_root(mesh: Mesh, address: str, port: int, fault: str) -> None:
+    """What istiod shows must lead to the root certificates that the VMs are given."""
+    if fault:
+        raise MeshError(
+            f"what answers at {address}:{port} has a certificate that does not follow from the root certificates in the"
+            f" config map istio-ca-root-cert: {fault}",
+            f"istiod of namespace {mesh['namespace']}, with a certificate of the mesh's own CA",
+            "see whether that address leads to another mesh's gateway, and whether istiod was restarted after its CA"
+            " (secret cacerts) was changed; with a CA of your own for istiod's certificate set verify_istiod to false",
+        )
+
+
+def served_name(name: str, known: t.Sequence[str] | None) -> None:
+    """VMs refuse an istiod that is not certified for the name they know it by; `known` are those of its certificate."""
+    if known is not None:
+        raise MeshError(
+            f"istiod's certificate is not for {name}, but for {', '.join(known)}",
+            "a discovery address that istiod is certified for",
+            f"set istiod's environment variable ISTIOD_CUSTOM_HOST to {name}, or leave discovery_address out",
+        )
 
 
 def _utc(seconds: float) -> str:

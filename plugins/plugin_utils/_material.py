@@ -5,27 +5,19 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import dataclasses
-import datetime
-import ipaddress
-import socket
-import time
 import typing as t
 
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import ApiError, Cluster
-from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
-from ansible_collections.hybridmesh.istio.plugins.module_utils._exposure import read_exposure
+from ansible_collections.hybridmesh.istio.plugins.module_utils._exposure import ISTIOD_PORT, read_exposure
 from ansible_collections.hybridmesh.istio.plugins.module_utils._rights import rights_of_accounts
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _bootstrap, _checks
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _bootstrap, _checks, _gateway, _served
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils._definition import Name
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils._settings import Settings
 
-TOKEN_AUDIENCE = "istio-ca"
-# More connections make the API server's signing no faster.
-TOKEN_THREADS = 8
-# What Kubernetes itself demands of a token (seconds).
-MINIMUM_DURATION = 600
+Definitions = t.Mapping[Name, t.Mapping[str, t.Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +31,8 @@ class Wish:
         ingress_ip: an address or name that leads to istiod, instead of the gateway's own; '' for none.
         cluster_id: the cluster's name instead of the one that istiod's injector has; None for that one.
         allow_service_account: take ServiceAccounts that are `default` or have rights.
+        discovery_address: `host:port` where VMs look for istiod; '' leaves it to the mesh and the gateway.
+        verify_istiod: compare istiod's certificate with the root certificates that the VMs get.
         missing_ok: answer with an empty mapping for what is not there, rather than to fail.
         settings: what the files shall say.
     """
@@ -49,52 +43,10 @@ class Wish:
     ingress_ip: str = ""
     cluster_id: str | None = None
     allow_service_account: bool = False
+    discovery_address: str = ""
+    verify_istiod: bool = True
     missing_ok: bool = False
-    settings: _bootstrap.Settings = dataclasses.field(default_factory=_bootstrap.Settings)
-
-
-class Name(t.NamedTuple):
-    """A WorkloadGroup's name."""
-
-    namespace: str
-    name: str
-
-
-def parse_name(term: str, namespace: str | None) -> Name:
-    """`NAMESPACE/GROUP`, or `GROUP` with the namespace given apart.
-
-    Raises:
-        MeshError: there is no namespace, there are two, or a part is empty.
-    """
-    before, slash, name = term.rpartition("/")
-    if slash and namespace not in (None, "", before):
-        raise MeshError(
-            f"group '{term}' and namespace '{namespace}'", "one namespace", "leave one of them out, or make them equal"
-        )
-    result = Name(before if slash else namespace or "", name)
-    if not result.namespace or not result.name or "/" in result.namespace:
-        raise MeshError(
-            f"the group '{term}'" + ("" if slash or namespace else " without a namespace"),
-            "NAMESPACE/GROUP, or GROUP with the option namespace",
-            "name the WorkloadGroup so (mesh_workload_group)",
-        )
-    return result
-
-
-def parse_ports(text: t.Any) -> str | None:
-    """Ports as text, joined by ',' and in order; `*` for all, '' for none, None where nothing was said.
-
-    Raises:
-        MeshError: something in it is no port.
-    """
-    if text is None or str(text).strip() in ("", "*"):
-        return None if text is None else str(text).strip()
-    ports = set()
-    for word in str(text).split(","):
-        if not word.strip().isdecimal() or not 0 < int(word) < 65536:
-            raise MeshError(f"inbound_ports '{text}'", "ports from 1 to 65535, joined by commas, or *", "correct it")
-        ports.add(int(word))
-    return ",".join(map(str, sorted(ports)))
+    settings: Settings = dataclasses.field(default_factory=Settings)
 
 
 # What can be asked for without a right that few have.
@@ -125,14 +77,22 @@ class Material(t.NamedTuple):
 
 
 @_other_ways()
-def materials(cluster: Cluster, names: t.Sequence[Name], wish: Wish) -> list[Material | None]:
+def materials(
+    cluster: Cluster, names: t.Sequence[Name], wish: Wish, definitions: Definitions | None = None
+) -> list[Material | None]:
     """The material of each group, in one pass over the API; None for what is missing where `missing_ok` allows it.
+
+    Args:
+        cluster: whom to ask.
+        names: the groups.
+        wish: what the user asked for.
+        definitions: groups that are not read from the API.
 
     Raises:
         MeshError: a group can't be used as it is; all that is wrong with it is found before any file is made.
     """
     try:
-        mesh, base = _mesh(cluster, wish)
+        mesh, way = _mesh(cluster, wish)
     except _checks.NotThere:
         if wish.missing_ok:
             return [None] * len(names)
@@ -142,7 +102,8 @@ def materials(cluster: Cluster, names: t.Sequence[Name], wish: Wish) -> list[Mat
     accounts: dict[tuple[str, str], bool] = {}
     for name in dict.fromkeys(names):
         try:
-            groups[name] = _group(cluster, name, mesh, wish, certs, accounts)
+            resource = (definitions or {}).get(name) or _read_group(cluster, name)
+            groups[name] = _group(cluster, name, resource, mesh, wish, certs, accounts)
         except _checks.NotThere:
             if not wish.missing_ok:
                 raise
@@ -151,6 +112,7 @@ def materials(cluster: Cluster, names: t.Sequence[Name], wish: Wish) -> list[Mat
     rights: dict[tuple[str, str], list[str]] = {}
     if not wish.allow_service_account:
         rights = rights_of_accounts(cluster, {(group.namespace, group.service_account) for group in found})
+    base = _base(mesh, way, wish, list(dict.fromkeys(group.root_cert for group in found)))
     result: dict[Name, Material | None] = dict.fromkeys(groups)
     for name, group in groups.items():
         if group is None:
@@ -161,52 +123,96 @@ def materials(cluster: Cluster, names: t.Sequence[Name], wish: Wish) -> list[Mat
     return [result[name] for name in names]
 
 
-def _mesh(cluster: Cluster, wish: Wish) -> tuple[_cluster.Mesh, _bootstrap.Mesh]:
+def _mesh(cluster: Cluster, wish: Wish) -> tuple[_cluster.Mesh, _gateway.Way]:
     mesh = _cluster.read_mesh(cluster, wish.istio_namespace, wish.revision)
     if mesh is None:
         raise _checks.no_mesh(wish.istio_namespace, wish.revision)
     if wish.settings.autoregister:
         _checks.auto_registration(mesh)
+    _checks.token_audience(mesh)
+    # With an address of the user's own there may be anything in between; what can't be seen is not judged.
+    if wish.ingress_ip:
+        return mesh, _gateway.way_given(wish.ingress_ip)
     name, _dot, namespace = wish.ingress_service.partition(".")
     namespace = namespace or wish.istio_namespace
     gateway = _cluster.read_gateway(cluster, namespace, name)
-    if gateway is None and not wish.ingress_ip:
+    if gateway is None:
         raise _checks.no_gateway(namespace, name)
-    # With an address of the user's own there may be anything in between; what can't be seen is not judged.
-    if gateway is not None and not wish.ingress_ip:
-        _checks.gateway_identity(mesh, gateway)
-        _checks.gateway_exposure(gateway, read_exposure(cluster, mesh, gateway))
-        if not gateway["addresses"]:
-            raise _checks.no_address(gateway)
-        address = resolve(gateway["addresses"][0])
-    else:
-        address = resolve(wish.ingress_ip)
-    return mesh, _bootstrap.Mesh(
+    _checks.gateway_identity(mesh, gateway)
+    _checks.gateway_exposure(gateway, read_exposure(cluster, mesh, gateway))
+    return mesh, _gateway.way_through(cluster, gateway)
+
+
+def _base(mesh: _cluster.Mesh, way: _gateway.Way, wish: Wish, roots: t.Sequence[str]) -> _bootstrap.Mesh:
+    """What all groups share, once istiod's own certificate has been looked at."""
+    return _bootstrap.Mesh(
         istio_namespace=mesh["namespace"],
         revision=mesh["revision"],
         mesh_config=mesh["mesh_config"],
         cluster_id=mesh["injector_cluster_id"] if wish.cluster_id is None else wish.cluster_id,
-        gateway_address=address,
+        gateway_addresses=way.addresses,
+        discovery_address=_discovery_address(mesh, way, wish, roots),
     )
+
+
+def _discovery_address(mesh: _cluster.Mesh, way: _gateway.Way, wish: Wish, roots: t.Sequence[str]) -> str:
+    """Where VMs look for istiod, '' for where the mesh config says.
+
+    The name of a load balancer is kept only where istiod's certificate is known to be one for that name, too
+    (ISTIOD_CUSTOM_HOST): a VM would refuse any other.
+    """
+    host, port = mesh["discovery_host"], way.port
+    if wish.discovery_address:
+        host, asked = _gateway.split_port(wish.discovery_address, "discovery_address")
+        port = asked or way.port
+    names = [host] if wish.discovery_address or not way.name else [way.name, host]
+    certified = ""
+    if wish.verify_istiod and roots:
+        certified = _certified(mesh, way, names, roots, strict=bool(wish.discovery_address))
+    if wish.discovery_address:
+        return f"{host}:{port}"
+    if certified and certified != host:
+        return f"{certified}:{port}"
+    return f"{host}:{port}" if port != ISTIOD_PORT else ""
+
+
+def _certified(
+    mesh: _cluster.Mesh, way: _gateway.Way, names: t.Sequence[str], roots: t.Sequence[str], strict: bool
+) -> str:
+    """The first of the names that istiod's certificate is for; '' where the controller can't see it.
+
+    Raises:
+        MeshError: istiod shows a certificate that VMs would refuse.
+    """
+    found = ""
+    for bundle in roots:
+        # A gateway may let through istiod's own name alone.
+        answers = (_served.ask(way.addresses[0], way.port, name, bundle) for name in names)
+        served = next((answer for answer in answers if answer.trusted is not None), None)
+        if served is None:
+            return ""
+        _checks.served_root(mesh, way.addresses[0], way.port, served.detail if not served.trusted else "")
+        found = next((name for name in names if served.covers(name)), "")
+        if strict:
+            _checks.served_name(names[0], served.names if not found else None)
+    return found
 
 
 def _group(
     cluster: Cluster,
     name: Name,
+    resource: t.Mapping[str, t.Any],
     mesh: _cluster.Mesh,
     wish: Wish,
     certs: dict[str, str],
     accounts: dict[tuple[str, str], bool],
 ) -> _bootstrap.Group:
-    """Reads and checks one group; what several groups share is kept in `certs` and `accounts`."""
-    found = _cluster.read_group(cluster, name.namespace, name.name)
-    if found is None:
-        raise _checks.no_group(name.namespace, name.name, _cluster.group_names(cluster))
+    """Checks one group and reads what belongs to it; what several groups share is kept in `certs` and `accounts`."""
     group = _bootstrap.Group(
         namespace=name.namespace,
         name=name.name,
-        annotations=found["metadata"].get("annotations") or {},
-        spec=found.get("spec") or {},
+        annotations=resource["metadata"].get("annotations") or {},
+        spec=resource.get("spec") or {},
         root_cert="",
     )
     _checks.group_network(mesh, group)
@@ -233,92 +239,11 @@ def _root_cert(cluster: Cluster, namespace: str) -> str:
     return pem
 
 
-def resolve(address: str) -> str:
-    """The IP address for an address or name; of several the first, IPv4 before IPv6, in a fixed order.
-
-    Raises:
-        MeshError: the name has no address.
-    """
-    try:
-        return str(ipaddress.ip_address(address))
-    except ValueError:
-        pass
-    try:
-        answers = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise MeshError(
-            f"the gateway's name {address} has no address on this machine: {error}",
-            "a name that the controller can resolve: VMs find istiod by an address in /etc/hosts",
-            "wait until the load balancer's name is in the DNS, or set ingress_ip",
-        ) from error
-    found = {ipaddress.ip_address(str(answer[4][0]).partition("%")[0]) for answer in answers}
-    return str(min(found, key=lambda ip: (ip.version, int(ip))))
-
-
-class Token(t.NamedTuple):
-    """A ServiceAccount's token and when it ends (seconds since 1970)."""
-
-    token: str
-    expires: float
-
-
-def request_token(cluster: Cluster, namespace: str, account: str, duration: int) -> Token:
-    """Has the API server make one token for istiod.
-
-    Raises:
-        ApiError: it refuses; the answer that is told holds no secret.
-        MeshError: the token is not one for istiod.
-    """
-    answer = cluster.request(
-        "POST",
-        f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token",
-        body={
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"audiences": [TOKEN_AUDIENCE], "expirationSeconds": duration},
-        },
-    )
-    status = answer.get("status") or {}
-    if not status.get("token") or (answer.get("spec") or {}).get("audiences", [TOKEN_AUDIENCE]) != [TOKEN_AUDIENCE]:
-        raise MeshError(
-            f"the API server made no token with audience {TOKEN_AUDIENCE} for ServiceAccount {namespace}/{account}",
-            "a token that istiod accepts",
-            "see whether an admission webhook changes TokenRequests",
-        )
-    expires = datetime.datetime.fromisoformat(str(status["expirationTimestamp"]).replace("Z", "+00:00"))
-    return Token(str(status["token"]), expires.timestamp())
-
-
-def warning_if_short(token: Token, duration: int, server_time: float | None) -> str | None:
-    """What to tell the user of a token that is valid for less than was asked for.
-
-    Raises:
-        MeshError: it ends before a VM could use it.
-    """
-    left = token.expires - (time.time() if server_time is None else server_time)
-    if left < MINIMUM_DURATION - 60:
-        raise MeshError(
-            f"the API server made a token that is valid for {left:.0f} s",
-            f"at least {MINIMUM_DURATION} s, so that it reaches the VM in time",
-            "see the API server's --service-account-max-token-expiration, and whether a webhook changes TokenRequests",
-        )
-    # The API server may add to a duration, and its clock has full seconds.
-    if left < duration - 60:
-        return f"The API server allows tokens of {left:.0f} s only; {duration} s were asked for."
-    return None
-
-
-def request_tokens(cluster: Cluster, namespace: str, account: str, duration: int, count: int) -> list[Token]:
-    """Several tokens, requested in parallel; the first failure ends it."""
-    if count == 1:
-        return [request_token(cluster, namespace, account, duration)]
-    with concurrent.futures.ThreadPoolExecutor(max_workers=min(TOKEN_THREADS, max(count, 1))) as pool:
-        jobs = [pool.submit(request_token, cluster, namespace, account, duration) for _number in range(count)]
-        try:
-            return [job.result() for job in jobs]
-        finally:
-            for job in jobs:
-                job.cancel()
+def _read_group(cluster: Cluster, name: Name) -> dict[str, t.Any]:
+    found = _cluster.read_group(cluster, name.namespace, name.name)
+    if found is None:
+        raise _checks.no_group(name.namespace, name.name, _cluster.group_names(cluster))
+    return found
 
 
 def account_of_group(cluster: Cluster, name: Name) -> str:
@@ -327,8 +252,5 @@ def account_of_group(cluster: Cluster, name: Name) -> str:
     Raises:
         NotThere: there is no such group.
     """
-    found = _cluster.read_group(cluster, name.namespace, name.name)
-    if found is None:
-        raise _checks.no_group(name.namespace, name.name, _cluster.group_names(cluster))
-    template = (found.get("spec") or {}).get("template") or {}
+    template = (_read_group(cluster, name).get("spec") or {}).get("template") or {}
     return str(template.get("serviceAccount") or "default")

@@ -10,16 +10,29 @@ import typing as t
 from ansible.utils.display import Display
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import ENVIRONMENT, Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils._material import (
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils._definition import Name, parse_name
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils._tokens import (
     MINIMUM_DURATION,
-    Name,
-    parse_name,
     request_tokens,
     warning_if_short,
 )
 
-# The variables that options of the lookups are read from (see the doc fragment `cluster`, PLUGINS).
-VARIABLES = ("mesh_kubeconfig", "mesh_context", "mesh_host", "mesh_api_key", "mesh_ca_cert", "mesh_validate_certs")
+# The variables that options of the lookups are read from: those of the doc fragment `cluster` (PLUGINS), then the
+# lookups' own.
+VARIABLES = (
+    "mesh_kubeconfig",
+    "mesh_context",
+    "mesh_host",
+    "mesh_api_key",
+    "mesh_ca_cert",
+    "mesh_validate_certs",
+    "mesh_istio_namespace",
+    "mesh_revision",
+    "mesh_ingress_service",
+    "mesh_ingress_ip",
+    "mesh_verify_istiod",
+    "mesh_token_duration",
+)
 
 
 class Lookup(t.Protocol):

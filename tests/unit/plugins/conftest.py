@@ -211,6 +211,14 @@ def mesh_objects() -> dict[str, dict[str, t.Any]]:
     }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The addresses in these tests are nobody's: no TLS handshake with istiod leaves this machine."""
+    from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _served
+
+    monkeypatch.setattr(_served, "ask", lambda *_args: _served.Served(None, "nobody is there"))
+
+
 @pytest.fixture
 def fake_mesh() -> FakeCluster:
     """A mesh in which everything is right."""

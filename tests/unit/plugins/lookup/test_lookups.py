@@ -35,7 +35,7 @@ def given(monkeypatch: pytest.MonkeyPatch, fake_mesh: t.Any) -> list[dict[str, t
     return seen
 
 
-def call(name: str, *terms: str, variables: dict[str, t.Any] | None = None, **options: t.Any) -> list[t.Any]:
+def call(name: str, *terms: t.Any, variables: dict[str, t.Any] | None = None, **options: t.Any) -> list[t.Any]:
     templar = Templar(loader=DataLoader(), variables=variables or {})
     plugin = lookup_loader.get(f"hybridmesh.istio.{name}", loader=DataLoader(), templar=templar)
     found: list[t.Any] = plugin.run(list(terms), variables=variables or {}, **options)
@@ -101,7 +101,7 @@ def test_token(given: t.Any) -> None:
     [
         ("sidecar_token", {"duration": 60}, "600 s at least"),
         ("sidecar_bootstrap", {"token_duration": 60}, "600 s at least"),
-        ("sidecar_bootstrap", {"internal_ip": "a", "external_ip": "b"}, "one of them at most"),
+        ("sidecar_bootstrap", {"internal_ip": "10.0.0.1", "external_ip": "192.0.2.1"}, "one of them at most"),
         ("sidecar_bootstrap", {"inbound_ports": "http"}, "ports from 1 to 65535"),
         ("sidecar_bootstrap", {"namespace": "other"}, "one namespace"),
     ],
@@ -143,3 +143,83 @@ def test_arguments_before_variables_before_the_environment(given: t.Any, monkeyp
     assert given[-1]["context"] == "of-variable"
     call("sidecar_token", "shop/payments", variables=variables, context="of-argument")
     assert given[-1]["context"] == "of-argument"
+
+
+def env_of(files: dict[str, str]) -> list[str]:
+    return files["cluster.env"].splitlines()
+
+
+def test_settings_reach_the_files(given: t.Any) -> None:
+    (files,) = call(
+        "sidecar_bootstrap", "shop/payments", token=False, exclude_inbound_ports="9100,443", exclude_outbound_ports=[25],
+        include_outbound_ports=[8080], include_outbound_ip_ranges="10.0.0.0/8", exclude_outbound_ip_ranges=["10.1.0.0/16"],
+        exclude_interfaces="docker0", interception_mode="TPROXY", native_nftables="yes", dual_stack=True, concurrency="2",
+        proxy_metadata={"OWN": "x"}, discovery_address="mesh.example:443",
+    )  # fmt: skip
+    env = env_of(files)
+    for line in (
+        "ISTIO_INBOUND_PORTS='8080'",
+        "ISTIO_LOCAL_EXCLUDE_PORTS='22,15090,15021,15020,443,9100'",
+        "ISTIO_LOCAL_OUTBOUND_PORTS_EXCLUDE='25'",
+        "ISTIO_OUTBOUND_PORTS='8080'",
+        "ISTIO_SERVICE_CIDR='10.0.0.0/8'",
+        "ISTIO_SERVICE_EXCLUDE_CIDR='10.1.0.0/16'",
+        "ISTIO_EXCLUDE_INTERFACES='docker0'",
+        "ISTIO_INBOUND_INTERCEPTION_MODE='TPROXY'",
+        "NATIVE_NFTABLES='true'",
+        "ISTIO_DUAL_STACK='true'",
+        "OWN='x'",
+        "CA_ADDR='mesh.example:443'",
+    ):
+        assert line in env
+    assert "  concurrency: 2\n" in files["mesh.yaml"]
+    with pytest.raises(AnsibleError, match="interception_mode"):
+        call("sidecar_bootstrap", "shop/payments", interception_mode="tproxy")
+
+
+def test_options_as_istioctl_spells_them(given: t.Any, fake_mesh: t.Any) -> None:
+    flags = {"clusterID": "other", "ingressIP": "192.0.2.1", "externalIP": "192.0.2.9", "tokenDuration": 7200}
+    (files,) = call("sidecar_bootstrap", "shop/payments", **flags)
+    assert "ISTIO_META_CLUSTER_ID='other'" in env_of(files)
+    assert "ISTIO_SVC_IP='192.0.2.9'" in env_of(files)
+    assert files["hosts"].startswith("192.0.2.1 ")
+    assert fake_mesh.bodies[-1]["spec"]["expirationSeconds"] == 7200
+
+
+def test_a_group_as_a_whole_beside_one_by_name(given: t.Any) -> None:
+    definition = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "WorkloadGroup",
+        "metadata": {"name": "new"},
+        "spec": {"template": {"serviceAccount": "payments", "network": "network1", "ports": {"http": 81}}},
+    }
+    named, whole = call("sidecar_bootstrap", "payments", definition, namespace="shop", token=False)
+    assert "ISTIO_SERVICE='payments.shop'" in env_of(named)
+    assert "ISTIO_SERVICE='new.shop'" in env_of(whole)
+    assert "ISTIO_INBOUND_PORTS='81'" in env_of(whole)
+    with pytest.raises(AnsibleError, match="two definitions"):
+        call("sidecar_bootstrap", definition, {**definition, "spec": {}}, namespace="shop")
+    with pytest.raises(AnsibleError, match="kind 'None'"):
+        call("sidecar_bootstrap", {"metadata": {}}, namespace="shop")
+
+
+def test_settings_of_the_mesh_from_variables_and_environment(
+    given: t.Any, fake_mesh: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {
+        "mesh_ingress_ip": "192.0.2.1",
+        "mesh_token_duration": 7200,
+        "mesh_revision": trust_as_template("{{ r }}"),
+        "r": "default",
+    }
+    (files,) = call("sidecar_bootstrap", "shop/payments", variables=variables)
+    assert files["hosts"].startswith("192.0.2.1 ")
+    assert fake_mesh.bodies[-1]["spec"]["expirationSeconds"] == 7200
+    call("sidecar_token", "shop/payments", variables=variables)
+    assert fake_mesh.bodies[-1]["spec"]["expirationSeconds"] == 7200
+    # Variables come before the environment, arguments before both.
+    monkeypatch.setenv("HYBRIDMESH_INGRESS_IP", "192.0.2.3")
+    assert call("sidecar_bootstrap", "shop/payments", token=False)[0]["hosts"].startswith("192.0.2.3 ")
+    assert call("sidecar_bootstrap", "shop/payments", token=False, variables=variables)[0]["hosts"] == files["hosts"]
+    (files,) = call("sidecar_bootstrap", "shop/payments", token=False, variables=variables, ingress_ip="192.0.2.4")
+    assert files["hosts"].startswith("192.0.2.4 ")

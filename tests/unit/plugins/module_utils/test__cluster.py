@@ -45,6 +45,7 @@ def test_a_mesh(fake_mesh: t.Any) -> None:
         "auto_registration": True,
         "health_checks": True,
         "entry_grace_period": 300.0,
+        "token_audiences": ["istio-ca"],
         "istiod_pods": ["10.89.0.2"],
         "istiod_images": ["docker.io/istio/pilot:1.31.0-distroless"],
     }

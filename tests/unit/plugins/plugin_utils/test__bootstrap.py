@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import shlex
 import shutil
 import subprocess
 import typing as t
@@ -24,7 +25,7 @@ MESH = Mesh(
     mesh_config="defaultConfig:\n  discoveryAddress: istiod.istio-system.svc:15012\n  meshId: mesh1\n"
     "trustDomain: cluster.local\n",
     cluster_id="cluster1",
-    gateway_address="10.88.0.200",
+    gateway_addresses=("10.88.0.200",),
 )
 GROUP = Group(
     namespace="chapter10vm",
@@ -265,3 +266,59 @@ def test_bash_reads_back_what_was_quoted() -> None:
 
 def test_json_as_go_writes_it() -> None:
     assert _bootstrap.go_json({"a": '<&>\u00fc\u2028"\n'}) == '{"a":"\\u003c\\u0026\\u003e\u00fc\\u2028\\"\\n"}'
+
+
+def made(settings: Settings, mesh: Mesh = MESH) -> tuple[dict[str, str], dict[str, t.Any]]:
+    """The variables of cluster.env, and the defaultConfig of mesh.yaml."""
+    files = _bootstrap.files(mesh, GROUP, settings)
+    lines = files["cluster.env"].splitlines()
+    env = {key: shlex.split(value)[0] if value != "''" else "" for key, value in (line.split("=", 1) for line in lines)}
+    return env, yaml.safe_load(files["mesh.yaml"])["defaultConfig"]
+
+
+def test_settings_of_the_sidecar() -> None:
+    env, config = made(
+        Settings(
+            exclude_inbound_ports=(22, 9100),
+            exclude_outbound_ports=(25, 5432),
+            include_outbound_ports=(8080,),
+            include_outbound_ip_ranges=("10.0.0.0/8", "192.168.0.0/16"),
+            exclude_outbound_ip_ranges=("169.254.169.254/32",),
+            exclude_interfaces=("docker0", "br0"),
+            interception_mode="TPROXY",
+            native_nftables=True,
+            dual_stack=True,
+            concurrency=0,
+            proxy_metadata={"OWN": "it's $HOME"},
+        )
+    )
+    assert env["ISTIO_LOCAL_EXCLUDE_PORTS"] == "22,15090,15021,15020,9100"
+    assert env["ISTIO_LOCAL_OUTBOUND_PORTS_EXCLUDE"] == "25,5432"
+    assert env["ISTIO_OUTBOUND_PORTS"] == "8080"
+    assert env["ISTIO_SERVICE_CIDR"] == "10.0.0.0/8,192.168.0.0/16"
+    assert env["ISTIO_SERVICE_EXCLUDE_CIDR"] == "169.254.169.254/32"
+    assert env["ISTIO_EXCLUDE_INTERFACES"] == "docker0,br0"
+    assert env["ISTIO_INBOUND_INTERCEPTION_MODE"] == config["interceptionMode"] == "TPROXY"
+    assert env["NATIVE_NFTABLES"] == "true"
+    assert env["ISTIO_DUAL_STACK"] == config["proxyMetadata"]["ISTIO_DUAL_STACK"] == "true"
+    assert config["concurrency"] == 0
+    assert env["OWN"] == config["proxyMetadata"]["OWN"] == "it's $HOME"
+
+
+def test_excluded_ports_leave_the_list_of_captured_ones() -> None:
+    assert made(Settings(inbound_ports="80,443", exclude_inbound_ports=(443,)))[0]["ISTIO_INBOUND_PORTS"] == "80"
+    assert made(Settings(inbound_ports="*", exclude_inbound_ports=(443,)))[0]["ISTIO_INBOUND_PORTS"] == "*"
+
+
+def test_redirect_is_left_out_of_the_mesh_config_as_istio_does() -> None:
+    mesh = dataclasses.replace(MESH, mesh_config="defaultConfig: {interceptionMode: TPROXY}")
+    assert made(Settings(), mesh)[1]["interceptionMode"] == "TPROXY"
+    env, config = made(Settings(interception_mode="REDIRECT"), mesh)
+    assert "interceptionMode" not in config
+    assert env["ISTIO_INBOUND_INTERCEPTION_MODE"] == "REDIRECT"
+
+
+def test_a_line_for_each_address_of_the_gateway() -> None:
+    mesh = dataclasses.replace(MESH, gateway_addresses=("192.0.2.1", "192.0.2.2"))
+    hosts = _bootstrap.files(mesh, GROUP, Settings())["hosts"]
+    assert hosts == "192.0.2.1 istiod.istio-system.svc\n192.0.2.2 istiod.istio-system.svc\n"

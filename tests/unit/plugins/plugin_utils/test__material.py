@@ -11,8 +11,10 @@ import typing as t
 
 import pytest
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _bootstrap, _material
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils._material import Name, Wish
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _material, _served
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils._definition import Name
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils._material import Wish
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils._settings import Settings
 
 GROUP = Name("shop", "payments")
 ISTIO = "/api/v1/namespaces/istio-system"
@@ -203,9 +205,7 @@ def test_auto_registration_off(fake_mesh: t.Any) -> None:
     env = fake_mesh.objects[f"{ISTIO}/pods/istiod"]["spec"]["containers"][0]["env"]
     env.append({"name": "PILOT_ENABLE_WORKLOAD_ENTRY_AUTOREGISTRATION", "value": "false"})
     assert "auto-registration is switched off" in failure(fake_mesh)
-    assert "ISTIO_META_AUTO_REGISTER_GROUP" not in env_of(
-        fake_mesh, Wish(settings=_bootstrap.Settings(autoregister=False))
-    )
+    assert "ISTIO_META_AUTO_REGISTER_GROUP" not in env_of(fake_mesh, Wish(settings=Settings(autoregister=False)))
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_ports_of_a_group_without_any(fake_mesh: t.Any) -> None:
         "spec": {"selector": {"app": "other"}, "ports": [{"port": 1}]},
     }
     assert env_of(fake_mesh)["ISTIO_INBOUND_PORTS"] == "7000,8080,9000"
-    everything = Wish(settings=_bootstrap.Settings(inbound_ports="*"))
+    everything = Wish(settings=Settings(inbound_ports="*"))
     assert env_of(fake_mesh, everything)["ISTIO_INBOUND_PORTS"] == "*"
 
 
@@ -301,7 +301,7 @@ def test_load_balancer_with_a_name(fake_mesh: t.Any, monkeypatch: pytest.MonkeyP
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.3", 0)),
     ]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kw: answers)
-    assert files(fake_mesh)["hosts"] == "192.0.2.3 istiod.istio-system.svc\n"
+    assert files(fake_mesh)["hosts"] == "192.0.2.3 istiod.istio-system.svc\n192.0.2.20 istiod.istio-system.svc\n"
 
     def no_answer(*_args: t.Any, **_kw: t.Any) -> t.Any:
         raise socket.gaierror(-2, "Name or service not known")
@@ -310,71 +310,117 @@ def test_load_balancer_with_a_name(fake_mesh: t.Any, monkeypatch: pytest.MonkeyP
     assert "the gateway's name lb.example.com has no address" in failure(fake_mesh)
 
 
-@pytest.mark.parametrize(
-    ("term", "namespace", "expected"),
-    [("a/b", None, ("a", "b")), ("b", "a", ("a", "b")), ("a/b", "a", ("a", "b")), ("a/b", "", ("a", "b"))],
-)
-def test_parse_name(term: str, namespace: str | None, expected: tuple[str, str]) -> None:
-    assert _material.parse_name(term, namespace) == expected
-
-
-@pytest.mark.parametrize(
-    ("term", "namespace"), [("b", None), ("a/b", "c"), ("a/", None), ("/b", None), ("a/b/c", None), ("", "a")]
-)
-def test_parse_name_refuses(term: str, namespace: str | None) -> None:
-    with pytest.raises(MeshError):
-        _material.parse_name(term, namespace)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [(None, None), ("", ""), ("*", "*"), ("9, 80,80", "9,80"), (8080, "8080"), (" ", "")]
-)
-def test_parse_ports(text: t.Any, expected: str | None) -> None:
-    assert _material.parse_ports(text) == expected
-
-
-@pytest.mark.parametrize("text", ["http", "0", "65536", "1,,2", "1-2", "*,1"])
-def test_parse_ports_refuses(text: str) -> None:
-    with pytest.raises(MeshError):
-        _material.parse_ports(text)
-
-
-def test_tokens(fake_mesh: t.Any) -> None:
-    tokens = _material.request_tokens(fake_mesh, "shop", "payments", 1200, 20)
-    assert len({token.token for token in tokens}) == 20
-    spec = fake_mesh.bodies[0]["spec"]
-    assert spec == {"audiences": ["istio-ca"], "expirationSeconds": 1200}
-    assert _material.request_tokens(fake_mesh, "shop", "payments", 1200, 0) == []
-
-
-def test_token_refused_names_the_right(fake_mesh: t.Any) -> None:
-    fake_mesh.forbidden.add(f"{SHOP}/serviceaccounts/payments/token")
-    with pytest.raises(MeshError, match='verb "create" on resource "serviceaccounts/token" in namespace "shop"'):
-        _material.request_tokens(fake_mesh, "shop", "payments", 3600, 5)
-
-
-def test_token_of_short_life() -> None:
-    token = _material.Token("secret", 1000 + 3600)
-    assert _material.warning_if_short(token, 3600, 1000.5) is None
-    warning = _material.warning_if_short(token, 7200, 1000.0)
-    assert warning == "The API server allows tokens of 3600 s only; 7200 s were asked for."
-    with pytest.raises(MeshError, match="valid for 300 s") as caught:
-        _material.warning_if_short(token, 3600, 4300.0)
-    assert "secret" not in str(caught.value)
-
-
-def test_token_of_another_audience(fake_mesh: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = {
-        "spec": {"audiences": ["api"]},
-        "status": {"token": "secret", "expirationTimestamp": "2126-01-01T00:00:00Z"},
-    }
-    monkeypatch.setattr(fake_mesh, "request", lambda *_args, **_kw: answer)
-    with pytest.raises(MeshError, match="audience istio-ca") as caught:
-        _material.request_token(fake_mesh, "shop", "payments", 3600)
-    assert "secret" not in str(caught.value)
-
-
 def test_account_of_group(fake_mesh: t.Any) -> None:
     assert _material.account_of_group(fake_mesh, GROUP) == "payments"
     with pytest.raises(MeshError, match="there are: shop/payments"):
         _material.account_of_group(fake_mesh, Name("shop", "none"))
+
+
+def served(monkeypatch: pytest.MonkeyPatch, answer: _served.Served) -> list[tuple[t.Any, ...]]:
+    """Has istiod answer a TLS handshake so; returns the list of whom it was asked of."""
+    asked: list[tuple[t.Any, ...]] = []
+
+    def ask(*arguments: t.Any) -> _served.Served:
+        asked.append(arguments[:3])
+        return answer
+
+    monkeypatch.setattr(_served, "ask", ask)
+    return asked
+
+
+def test_istiod_of_another_ca(fake_mesh: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = served(monkeypatch, _served.Served(False, "self-signed certificate in certificate chain"))
+    assert "does not follow from the root certificates" in failure(fake_mesh)
+    assert asked == [("10.88.0.200", 15012, "istiod.istio-system.svc")]
+    asked.clear()
+    assert files(fake_mesh, Wish(verify_istiod=False))
+    assert asked == []
+
+
+def test_one_handshake_for_all_groups_of_a_mesh(fake_mesh: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = served(monkeypatch, _served.Served(True, "", ("istiod.istio-system.svc",)))
+    fake_mesh.objects[GROUP_PATH + "2"] = fake_mesh.objects[GROUP_PATH]
+    made = _material.materials(fake_mesh, [GROUP, Name("shop", "payments2")], Wish())
+    assert all(made)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("istiod.istio-system.svc", "gw.example"), "gw.example:15012"),
+        (("istiod.istio-system.svc", "*.example"), "gw.example:15012"),
+        (("istiod.istio-system.svc",), "istiod.istio-system.svc:15012"),
+        ((), "istiod.istio-system.svc:15012"),
+    ],
+)
+def test_name_of_a_gateway_is_kept_where_istiod_is_certified_for_it(
+    fake_mesh: t.Any, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], expected: str
+) -> None:
+    answer = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.3", 0))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kw: [answer])
+    served(monkeypatch, _served.Served(True, "", names))
+    made = files(fake_mesh, Wish(ingress_ip="gw.example"))
+    assert f"discoveryAddress: {expected}\n" in made["mesh.yaml"]
+    assert ("CA_ADDR='gw.example:15012'" in made["cluster.env"]) == expected.startswith("gw")
+    assert made["hosts"] == "192.0.2.3 istiod.istio-system.svc\n"
+
+
+def test_discovery_address(fake_mesh: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    wish = Wish(discovery_address="mesh.example:443")
+    made = files(fake_mesh, wish)
+    assert "discoveryAddress: mesh.example:443\n" in made["mesh.yaml"]
+    assert "CA_ADDR='mesh.example:443'" in made["cluster.env"]
+    served(monkeypatch, _served.Served(True, "", ("istiod.istio-system.svc",)))
+    text = failure(fake_mesh, wish)
+    assert "istiod's certificate is not for mesh.example, but for istiod.istio-system.svc" in text
+    assert "ISTIOD_CUSTOM_HOST" in text
+
+
+def node(name: str, addresses: dict[str, str], ready: str = "True", **spec: t.Any) -> dict[str, t.Any]:
+    return {
+        "metadata": {"name": name},
+        "spec": spec,
+        "status": {
+            "conditions": [{"type": "Ready", "status": ready}],
+            "addresses": [{"type": kind, "address": address} for kind, address in addresses.items()],
+        },
+    }
+
+
+def test_node_port(fake_mesh: t.Any) -> None:
+    service = fake_mesh.objects[GATEWAY_PATH]
+    service["spec"].update(type="NodePort", ports=[{"port": 15012, "nodePort": 31012}])
+    service["status"] = {}
+    assert "has no address yet" in failure(fake_mesh)
+    for item in (
+        node("n1", {"InternalIP": "10.0.0.1"}),
+        node("n2", {"InternalIP": "10.0.0.2", "ExternalIP": "192.0.2.2"}),
+        node("n3", {"InternalIP": "10.0.0.3"}, ready="Unknown"),
+        node("n4", {"InternalIP": "10.0.0.4"}, unschedulable=True),
+        node("n5", {"InternalIP": "10.0.0.5"}),
+        node("n6", {"InternalIP": "10.0.0.6"}),
+    ):
+        fake_mesh.objects["/api/v1/nodes/" + item["metadata"]["name"]] = item
+    made = files(fake_mesh)
+    assert [line.split()[0] for line in made["hosts"].splitlines()] == ["192.0.2.2", "10.0.0.1", "10.0.0.5"]
+    assert "discoveryAddress: istiod.istio-system.svc:31012\n" in made["mesh.yaml"]
+    assert "CA_ADDR='istiod.istio-system.svc:31012'" in made["cluster.env"]
+    fake_mesh.forbidden.add("/api/v1/nodes")
+    assert "or set ingress_ip to a node's address and port, as 192.0.2.1:31012" in failure(fake_mesh)
+
+
+def test_token_audience_of_istiod(fake_mesh: t.Any) -> None:
+    env = fake_mesh.objects[f"{ISTIO}/pods/istiod"]["spec"]["containers"][0]["env"]
+    env.append({"name": "TOKEN_AUDIENCES", "value": "api,other"})
+    assert "istiod takes tokens with the audience api or other only" in failure(fake_mesh)
+    env[-1]["value"] = "api, istio-ca"
+    assert files(fake_mesh)
+
+
+def test_definition_in_place_of_a_group_of_the_cluster(fake_mesh: t.Any) -> None:
+    of_cluster = files(fake_mesh)
+    definition = fake_mesh.objects.pop(GROUP_PATH)
+    (made,) = _material.materials(fake_mesh, [GROUP], Wish(), {GROUP: definition})
+    assert made is not None
+    assert made.files == of_cluster
