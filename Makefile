@@ -92,6 +92,16 @@ environments:
 
 -include lab/lab.mk
 
+##@ Benchmarks, on the running lab
+
+.PHONY: bench-bootstrap
+bench-bootstrap: bootstrap ## The lookups against istioctl, and against the API server's own floor
+	@tools/bench/run bootstrap
+
+.PHONY: bench-verify
+bench-verify: bootstrap ## workload_entry_info with 10,000 WorkloadEntries against kubectl
+	@tools/bench/run verify
+
 ##@ Documentation
 
 .PHONY: docs

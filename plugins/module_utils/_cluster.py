@@ -208,6 +208,11 @@ def node_addresses(cluster: Cluster) -> list[str]:
     return [address for _rank, address in sorted(found)]
 
 
+def istiod_names(cluster: Cluster, namespace: str) -> list[str]:
+    """The names of istiod's Pods, of all revisions, by which entries name the istiod that they belong to."""
+    return sorted(str(pod["metadata"]["name"]) for pod in _pods(cluster, namespace, {"app": "istiod"}))
+
+
 def read_marks(cluster: Cluster, istio_namespace: str) -> list[dict[str, str]]:
     """The marks that our own roles left when they installed something: one mapping each, `name` being the object's."""
     items = cluster.list_all(

@@ -15,6 +15,7 @@ import copy
 import email.utils
 import json
 import os
+import time
 import typing as t
 import urllib.parse
 import urllib.request
@@ -37,6 +38,10 @@ try:
     IMPORT_ERROR: ImportError | None = None
 except ImportError as error:
     IMPORT_ERROR = error
+
+
+# So long an API server is waited for that asks for patience (seconds).
+PATIENCE = 30.0
 
 
 def connection_argument_spec() -> dict[str, t.Any]:
@@ -309,16 +314,26 @@ class Cluster:
             headers.add("Impersonate-Group", group)
         url = self.server + path + ("?" + urllib.parse.urlencode(query) if query else "")
         encoded = body if body is None or isinstance(body, (str, bytes)) else json.dumps(body)
+        waited = 0.0
         try:
-            response = self._pool.request(
-                method,
-                url,
-                body=encoded,
-                headers=headers,
-                timeout=urllib3.Timeout(connect=min(timeout, 10.0), read=timeout),
-                preload_content=preload,
-                retries=False,
-            )
+            while True:
+                response = self._pool.request(
+                    method,
+                    url,
+                    body=encoded,
+                    headers=headers,
+                    timeout=urllib3.Timeout(connect=min(timeout, 10.0), read=timeout),
+                    preload_content=preload,
+                    retries=False,
+                )
+                if response.status != 429 or waited >= PATIENCE:
+                    break
+                # The API server did nothing yet, and says when it will have time (priority and fairness).
+                said = response.headers.get("Retry-After") or ""
+                response.drain_conn()
+                pause = min(max(float(said) if said.isdigit() else 1.0, 0.1), PATIENCE - waited)
+                time.sleep(pause)
+                waited += pause
         except urllib3.exceptions.HTTPError as error:
             next_step = "check that the kubeconfig names the right cluster and that the controller reaches it"
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -350,11 +365,27 @@ def refused(method: str, path: str, status: int, body: bytes) -> ApiError:
     message = str(answer.get("message") or body[:300].decode("utf-8", "replace") or f"HTTP {status}")
     reason = str(answer.get("reason") or "")
     found = "the API server answered {} to {} {}: {}".format(status, method, path.split("?", maxsplit=1)[0], message)
+    if "ValidatingAdmissionPolicy" in message or "admission webhook" in message:
+        return ApiError(
+            found,
+            "a request that the cluster's admission policies allow",
+            "change what is asked for, or the policy that the message names",
+            status,
+            reason,
+        )
     if status == 403:
         return ApiError(
             found,
             f"the kubeconfig's user may {rights_of(method, path)}",
             "have a Role or ClusterRole with that verb and resource bound to the user, or use another kubeconfig",
+            status,
+            reason,
+        )
+    if status == 429:
+        return ApiError(
+            found,
+            f"an API server that has time for a request within {PATIENCE:.0f} s",
+            "see which requests keep it busy (metrics apiserver_flowcontrol_*), and try again",
             status,
             reason,
         )

@@ -9,7 +9,28 @@ import dataclasses
 import datetime
 import typing as t
 
+from ansible_collections.hybridmesh.istio.plugins.module_utils._expectation import Expectation
+
 OK = "ok"
+
+# All reasons for which a verdict is not OK. Names are stable: people compare with them.
+REASONS = (
+    "not_registered",
+    "disconnected",
+    "unhealthy",
+    "stale",
+    "wrong_labels",
+    "wrong_network",
+    "wrong_service_account",
+    "wrong_locality",
+    "wrong_ports",
+    "wrong_address",
+    "wrong_group",
+    "duplicate_address",
+    "group_missing",
+    "no_address",
+    "not_absent",
+)
 
 # Reasons that may pass by themselves while a VM starts; the others stay until somebody changes something.
 PASSING = frozenset(["not_registered", "disconnected", "unhealthy", "stale", "not_absent"])
@@ -93,84 +114,6 @@ def entry_name(group: str, address: str, network: str = "") -> str:
     return name[-253:]
 
 
-@dataclasses.dataclass(frozen=True)
-class Expectation:
-    """What one VM's entry should be. None means: not judged."""
-
-    vm: str
-    namespace: str
-    group: str
-    address: str
-    present: bool = True
-    name: str | None = None
-    labels: t.Mapping[str, str] | None = None
-    network: str | None = None
-    service_account: str | None = None
-    locality: str | None = None
-    ports: t.Mapping[str, int] | None = None
-    health: bool = False
-    # Why there is nothing to compare with (`group_missing`, `no_address`), instead of an expectation.
-    impossible: tuple[str, str, str] | None = None
-
-
-def split_group(group: str, namespace: str | None = None) -> tuple[str, str]:
-    """(namespace, name) of `namespace/name`, or of a bare name; the namespace may come out empty."""
-    left, slash, right = group.partition("/")
-    return (left, right) if slash else (namespace or "", left)
-
-
-def expectation_from(vm: t.Mapping[str, t.Any], group: t.Mapping[str, t.Any] | None) -> Expectation:
-    """What is expected of a VM, by its WorkloadGroup and by what the caller says of the VM itself.
-
-    Args:
-        vm: `name`, `namespace`, `group`, `address`, and optionally what overrides the group: `labels`, `network`,
-            `service_account`, `locality`, `ports`, `health`, `entry` (a name), `state` (present or absent).
-        group: the WorkloadGroup as the API returns it, or None where there is none.
-    """
-    namespace, name = vm["namespace"], vm["group"]
-    present = vm.get("state", "present") != "absent"
-    base = Expectation(
-        vm["name"], namespace, name, vm.get("address") or "", present=present, name=vm.get("entry") or None
-    )
-    if not base.address and not base.name:
-        return dataclasses.replace(
-            base,
-            impossible=(
-                "no_address",
-                f"{base.vm} has no known mesh address: no sidecar answered there",
-                f"see the sidecar's state on {base.vm} (systemctl status istio), or onboard it",
-            ),
-        )
-    if not present:
-        return base
-    if group is None:
-        return dataclasses.replace(
-            base,
-            impossible=(
-                "group_missing",
-                f"there is no WorkloadGroup {namespace or '(namespace unknown)'}/{name}",
-                "create it (role workload_group), or correct mesh_workload_group for this VM",
-            ),
-        )
-    spec = group.get("spec") or {}
-    template = spec.get("template") or {}
-    labels = dict(template.get("labels") or {})
-    labels.update((spec.get("metadata") or {}).get("labels") or {})
-
-    def either(option: str, ours: t.Any) -> t.Any:
-        return ours if vm.get(option) is None else vm[option]
-
-    return dataclasses.replace(
-        base,
-        labels=either("labels", labels),
-        network=either("network", template.get("network") or None),
-        service_account=either("service_account", template.get("serviceAccount") or "default"),
-        locality=either("locality", template.get("locality") or None),
-        ports=either("ports", template.get("ports") or None),
-        health=bool(either("health", bool(spec.get("probe")))),
-    )
-
-
 class Book:
     """The entries seen so far, found by name and by address."""
 
@@ -210,6 +153,10 @@ class Book:
         """The entry of that name."""
         return self._by_name.get((namespace, name))
 
+    def of_group(self, namespace: str, group: str) -> list[Entry]:
+        """The entries that istiod made for a group."""
+        return [entry for entry in self._by_name.values() if (entry.namespace, entry.group) == (namespace, group)]
+
     def at(self, address: str, namespace: str | None = None) -> list[Entry]:
         """The entries with that address, sorted by name."""
         keys = sorted(self._by_address.get(address, ()))
@@ -222,6 +169,7 @@ def judge(
     now: datetime.datetime,
     max_connection_age: float = MAX_CONNECTION_AGE,
     twins: t.Sequence[str] = (),
+    istiods: t.Collection[str] = (),
 ) -> dict[str, t.Any]:
     """The verdict on one VM.
 
@@ -231,10 +179,11 @@ def judge(
         now: the API server's time.
         max_connection_age: seconds after which istiod closes a connection; 0 leaves staleness unjudged.
         twins: other VMs that are expected at the same address.
+        istiods: names of the istiod Pods that run; empty leaves it unjudged who owns an entry.
     """
     entry, reason, evidence, next_step = _find(expected, book, twins)
     if not reason and entry is not None and expected.present:
-        reason, evidence, next_step = _compare(expected, entry, book, now, max_connection_age)
+        reason, evidence, next_step = _compare(expected, entry, book, now, max_connection_age, istiods)
     return {
         "vm": expected.vm,
         "verdict": reason or OK,
@@ -307,7 +256,12 @@ def _closest(expected: Expectation, candidates: t.Sequence[Entry]) -> Entry | No
 
 
 def _compare(
-    expected: Expectation, entry: Entry, book: Book, now: datetime.datetime, max_connection_age: float
+    expected: Expectation,
+    entry: Entry,
+    book: Book,
+    now: datetime.datetime,
+    max_connection_age: float,
+    istiods: t.Collection[str],
 ) -> _Finding:
     if entry.group and entry.group != expected.group:
         return ("wrong_group", f"{entry.name} belongs to group {entry.group}, expected {expected.group}", _REONBOARD)
@@ -329,6 +283,12 @@ def _compare(
     differing = _differences(expected, entry)
     if differing:
         return differing
+    if istiods and entry.controller and entry.controller not in istiods:
+        return (
+            "stale",
+            f"{entry.name} belongs to {entry.controller}, an istiod that is gone; since then nobody has updated it",
+            "wait until the sidecar has connected to another istiod, or restart it; see istioctl proxy-status",
+        )
     age = _seconds_since(entry.connected_at, now)
     if max_connection_age and age is not None and age > 1.5 * max_connection_age:
         return (
@@ -385,12 +345,3 @@ def _seconds_since(timestamp: str, now: datetime.datetime) -> float | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.timezone.utc)
     return (now - moment).total_seconds()
-
-
-def twins_of(expectations: t.Sequence[Expectation]) -> dict[str, list[str]]:
-    """For each VM, the other VMs expected at the same address and network."""
-    places: dict[tuple[str, str], list[str]] = {}
-    for expected in expectations:
-        if expected.address and expected.present:
-            places.setdefault((expected.address, expected.network or ""), []).append(expected.vm)
-    return {vm: [other for other in vms if other != vm] for vms in places.values() if len(vms) > 1 for vm in vms}

@@ -17,20 +17,48 @@ description:
     virtual machines, and goes on after a restart of the API server or a compacted watch.
   - Runs where the Kubernetes API is reached, usually the controller. Changes nothing.
 options:
+  group:
+    description:
+      - WorkloadGroup, as C(namespace/name), or C(name) with O(namespace), of all virtual machines that name none.
+      - Alone, without O(hosts), O(addresses), O(entries) and O(vms), it means each entry that istiod made for the group.
+        Their names in the answer are C(namespace/entry).
+    type: str
+  namespace:
+    description: Namespace of the groups that are given by name only.
+    type: str
+  count:
+    description: How many entries there must be at least, where O(group) alone is given.
+    type: int
+  hosts:
+    description:
+      - The virtual machines, as a mapping of their names to their addresses in the mesh, or to what O(vms) has for each.
+      - An address of null gives the verdict V(no_address).
+    type: dict
+  addresses:
+    description: Addresses of virtual machines of O(group); these are their names in the answer, too.
+    type: list
+    elements: str
+  entries:
+    description: Names of WorkloadEntries of O(group), whatever their address; their names in the answer, too.
+    type: list
+    elements: str
+  state:
+    description: Whether the entries are expected to be there.
+    type: str
+    choices: [present, absent]
+    default: present
   vms:
-    description: The virtual machines whose entries are wanted.
+    description: The virtual machines, each with what is expected of it.
     type: list
     elements: dict
-    required: true
     suboptions:
       name:
         description: What the virtual machine is called in the answer, as its inventory name.
         type: str
         required: true
       group:
-        description: Its WorkloadGroup, as C(namespace/name), or C(name) with O(namespace).
+        description: Its WorkloadGroup. Null means O(group).
         type: str
-        required: true
       address:
         description: Its address in the mesh. Null, together with no O(vms[].entry), gives the verdict V(no_address).
         type: str
@@ -38,10 +66,9 @@ options:
         description: The entry's name, where it is not the one that istiod makes of group, address and network.
         type: str
       state:
-        description: Whether the entry is expected to be there.
+        description: Whether the entry is expected to be there. Null means O(state).
         type: str
         choices: [present, absent]
-        default: present
       labels:
         description: Labels that the entry must have at least. Null means those of the WorkloadGroup.
         type: dict
@@ -60,9 +87,17 @@ options:
       health:
         description: Whether the entry must be reported healthy. Null means yes where the WorkloadGroup has a probe.
         type: bool
-  namespace:
-    description: Namespace of the groups that are given by name only.
+  check_istiod:
+    description:
+      - Whether an entry whose istiod is gone is V(stale). Its sidecar is about to connect to another istiod, or can't.
+      - To know this, C(pods) in O(istio_namespace) are listed. Where there is none (istiod runs in another cluster),
+        nothing is said.
+    type: bool
+    default: true
+  istio_namespace:
+    description: Namespace of istiod.
     type: str
+    default: istio-system
   timeout:
     description:
       - Seconds to wait until every entry is right. V(0) looks once.
@@ -98,15 +133,36 @@ seealso:
 EXAMPLES = r"""
 - name: Wait until both virtual machines are registered and healthy
   hybridmesh.istio.workload_entry_info:
+    group: chapter10vm/envoydummy
+    hosts:
+      vm1: 10.88.0.21
+      vm2: 10.88.0.22
+    timeout: 60
+  delegate_to: localhost
+
+- name: Is every entry of the group right, and are there two at least?
+  hybridmesh.istio.workload_entry_info:
+    group: chapter10vm/envoydummy
+    count: 2
+  delegate_to: localhost
+
+- name: Ask about labels and locality, and go on whatever the answer is
+  hybridmesh.istio.workload_entry_info:
     vms:
       - name: vm1
         group: chapter10vm/envoydummy
         address: 10.88.0.21
-      - name: vm2
-        group: chapter10vm/envoydummy
-        address: 10.88.0.22
-    timeout: 60
+        labels:
+          version: v2
+        locality: ""
+    fail_on_mismatch: false
+  register: entries
   delegate_to: localhost
+
+- name: Say what is wrong with each
+  ansible.builtin.debug:
+    msg: "{{ item.vm }} {{ item.verdict }}: {{ item.evidence }}"
+  loop: "{{ entries.verdicts | rejectattr('ok') }}"
 
 - name: See that an offboarded virtual machine's entry is gone
   hybridmesh.istio.workload_entry_info:
@@ -136,9 +192,14 @@ verdicts:
       type: bool
     verdict:
       description:
-        - V(ok), V(not_registered), V(disconnected), V(unhealthy), V(stale), V(wrong_labels), V(wrong_network),
-          V(wrong_service_account), V(wrong_locality), V(wrong_ports), V(wrong_address), V(wrong_group),
-          V(duplicate_address), V(group_missing), V(no_address), or V(not_absent).
+        - V(ok), or the first reason against it, in the order of what has to be mended first.
+        - V(not_registered), there is no entry; V(not_absent), there is one that should be gone.
+        - V(disconnected), the sidecar is not connected to istiod; V(stale), it only seems to be.
+        - V(unhealthy), its probe fails, or has said nothing yet.
+        - V(wrong_labels), V(wrong_network), V(wrong_service_account), V(wrong_locality), V(wrong_ports),
+          V(wrong_address) and V(wrong_group), the entry differs from what is expected there.
+        - V(duplicate_address), another virtual machine has the same address.
+        - V(group_missing), there is no such WorkloadGroup; V(no_address), nobody said where the machine is.
       type: str
       sample: unhealthy
     evidence:
@@ -191,6 +252,11 @@ verdicts:
     settled:
       description: Whether the fault stays until somebody changes something.
       type: bool
+by_verdict:
+  description: The names of the virtual machines by verdict.
+  returned: always, unless the API could not be read
+  type: dict
+  sample: {ok: [vm1], unhealthy: [vm2]}
 failed_vms:
   description: Names of the virtual machines whose verdict is not V(ok).
   returned: always, unless the API could not be read
@@ -209,95 +275,40 @@ requests:
   sample: 3
 """
 
+import gc
 import time
-import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _workload_entry as core
+from ansible_collections.hybridmesh.istio.plugins.module_utils._cluster import istiod_names
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
     Cluster,
     connection_argument_spec,
     hide_secrets,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
-from ansible_collections.hybridmesh.istio.plugins.module_utils._watch import RESET, SYNCED, Follower
+from ansible_collections.hybridmesh.istio.plugins.module_utils._expectation import (
+    expectation_from,
+    split_group,
+    vms_of,
+)
+from ansible_collections.hybridmesh.istio.plugins.module_utils._jury import Jury, follow
+from ansible_collections.hybridmesh.istio.plugins.module_utils._watch import Follower
 
 API = "/apis/networking.istio.io/v1"
 
 
-def read_groups(cluster, vms):
-    """The WorkloadGroups of the VMs, by (namespace, name); None for those that do not exist."""
-    groups = {}
-    for vm in vms:
-        key = (vm["namespace"], vm["group"])
-        if key not in groups and vm["state"] == "present":
-            groups[key] = (
-                cluster.get("{}/namespaces/{}/workloadgroups/{}".format(API, *key)) if key[0] and key[1] else None
-            )
-    return groups
+def read_groups(cluster, names):
+    """The WorkloadGroups of these names, by (namespace, name); None for those that do not exist."""
+    return {
+        key: cluster.get("{}/namespaces/{}/workloadgroups/{}".format(API, *key)) if key[0] and key[1] else None
+        for key in names
+    }
 
 
-def entries_path(expectations):
+def entries_path(namespaces):
     """The collection to follow: one namespace's, or all where the VMs are of several."""
-    namespaces = sorted({expected.namespace for expected in expectations if expected.namespace})
-    if len(namespaces) == 1:
-        return f"{API}/namespaces/{namespaces[0]}/workloadentries"
-    return f"{API}/workloadentries"
-
-
-class Jury:
-    """The verdicts so far; judges again only those that a change concerns."""
-
-    def __init__(self, expectations, max_connection_age):
-        self.expectations = expectations
-        self.max_connection_age = max_connection_age
-        self.book = core.Book()
-        self.verdicts = {}
-        self._twins = core.twins_of(expectations)
-        self._by_address: dict[str, t.Any] = {}
-        for expected in expectations:
-            self._by_address.setdefault(expected.address, []).append(expected)
-        # Expected by name, wherever their address may be.
-        self._by_name = {expected.name: expected for expected in expectations if expected.name}
-
-    def judge(self, expectations, now):
-        for expected in expectations:
-            self.verdicts[expected.vm] = core.judge(
-                expected, self.book, now, self.max_connection_age, self._twins.get(expected.vm, ())
-            )
-
-    def concerned(self, addresses, name):
-        found = [expected for address in addresses for expected in self._by_address.get(address, ())]
-        return [*found, self._by_name[name]] if name in self._by_name else found
-
-    def wanted(self, resource):
-        """Whether an entry can matter; the others are not kept."""
-        address = (resource.get("spec") or {}).get("address") or ""
-        return address in self._by_address or (resource.get("metadata") or {}).get("name") in self._by_name
-
-    def finished(self):
-        """Whether nothing is left to wait for."""
-        return all(verdict["ok"] or verdict["settled"] for verdict in self.verdicts.values())
-
-
-def follow(jury, follower, deadline):
-    """Judges all, and again whatever changes, until all is said or the deadline is there."""
-    listing = True
-    for kind, resource in follower.changes(deadline):
-        if kind == RESET:
-            listing = True
-            jury.book.clear()
-            continue
-        if kind == SYNCED:
-            listing = False
-            jury.judge(jury.expectations, follower.now())
-        elif kind == "DELETED" or jury.wanted(resource):
-            entry = core.entry_from(resource)
-            touched = jury.book.drop(entry) if kind == "DELETED" else jury.book.put(entry)
-            if not listing:
-                jury.judge(jury.concerned(touched, entry.name), follower.now())
-        if not listing and jury.finished():
-            return
+    found = sorted(filter(None, namespaces))
+    return f"{API}/namespaces/{found[0]}/workloadentries" if len(found) == 1 else f"{API}/workloadentries"
 
 
 def message_of(verdicts):
@@ -309,33 +320,76 @@ def message_of(verdicts):
     return f"{len(failed)} of {len(verdicts)} virtual machines are not as expected.\n" + "\n".join(lines)
 
 
+def whole_group(params):
+    """The (namespace, name) of the group of which each entry is meant; None where VMs are named."""
+    if any(params[option] is not None for option in ("vms", "hosts", "addresses", "entries")):
+        return None
+    if not params["group"]:
+        raise MeshError(
+            "neither group nor hosts, vms, addresses or entries", "what to look at", "set one of these options"
+        )
+    return split_group(params["group"], params["namespace"])
+
+
 def run(module):
     params = module.params
-    vms = []
-    for vm in params["vms"]:
-        namespace, group = core.split_group(vm["group"], params["namespace"])
-        vms.append(dict(vm, namespace=namespace, group=group))
     cluster = Cluster(params)
-    groups = read_groups(cluster, vms)
-    expectations = [core.expectation_from(vm, groups.get((vm["namespace"], vm["group"]))) for vm in vms]
-    jury = Jury(expectations, params["max_connection_age"])
-    follower = Follower(cluster, entries_path(expectations))
+    vms, whole = vms_of(params), whole_group(params)
+    needed = {(vm["namespace"], vm["group"]) for vm in vms if vm["state"] == "present"} | {whole} - {None}
+    groups = read_groups(cluster, sorted(needed))
+    expectations = [expectation_from(vm, groups.get((vm["namespace"], vm["group"]))) for vm in vms]
+    of_whole = {}
+    if whole:
+        sample = {"name": "{}/{}".format(*whole), "namespace": whole[0], "group": whole[1], "entry": "*"}
+        expected = expectation_from(dict(sample, state=params["state"]), groups[whole])
+        if expected.impossible:
+            expectations.append(expected)
+        of_whole[whole] = expected
+    asked = []
+
+    def istiods():
+        if not params["check_istiod"]:
+            return ()
+        asked.append(1)
+        return istiod_names(cluster, params["istio_namespace"])
+
+    def enough():
+        return not whole or len(jury.verdicts) >= (params["count"] or 0)
+
+    jury = Jury(expectations, of_whole, params["max_connection_age"], istiods)
+    follower = Follower(cluster, entries_path({expected.namespace for expected in [*expectations, *of_whole.values()]}))
     started = time.monotonic()
-    if all(expected.impossible for expected in expectations):
+    if expectations and all(expected.impossible for expected in expectations):
         jury.judge(expectations, follower.now())
     else:
-        follow(jury, follower, started + params["timeout"])
-    verdicts = [jury.verdicts[vm["name"]] for vm in vms]
+        for _judged in follow(jury, follower, started + params["timeout"], enough):
+            pass
+    verdicts = list(jury.verdicts.values()) if whole else [jury.verdicts[vm["name"]] for vm in vms]
+    by_verdict: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        by_verdict.setdefault(verdict["verdict"], []).append(verdict["vm"])
     result = {
         "changed": False,
         "verdicts": verdicts,
+        "by_verdict": by_verdict,
         "failed_vms": [verdict["vm"] for verdict in verdicts if not verdict["ok"]],
         "waited": round(time.monotonic() - started, 3),
-        "requests": follower.requests + len(groups),
+        "requests": follower.requests + len(groups) + len(asked),
     }
-    if result["failed_vms"] and params["fail_on_mismatch"]:
+    if params["fail_on_mismatch"] and result["failed_vms"]:
         module.fail_json(msg=message_of(verdicts), **result)
+    if params["fail_on_mismatch"] and whole and not enough():
+        module.fail_json(msg=too_few(params, whole, len(verdicts)), **result)
     module.exit_json(**result)
+
+
+def too_few(params, whole, found):
+    error = MeshError(
+        "{} of {} virtual machines of WorkloadGroup {}/{} are registered".format(found, params["count"], *whole),
+        "all of them",
+        "see which of them are missing, and /var/log/istio/istio.log there",
+    )
+    return str(error)
 
 
 def main():
@@ -345,13 +399,12 @@ def main():
             vms={
                 "type": "list",
                 "elements": "dict",
-                "required": True,
                 "options": {
                     "name": {"type": "str", "required": True},
-                    "group": {"type": "str", "required": True},
+                    "group": {"type": "str"},
                     "address": {"type": "str"},
                     "entry": {"type": "str"},
-                    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+                    "state": {"type": "str", "choices": ["present", "absent"]},
                     "labels": {"type": "dict"},
                     "network": {"type": "str"},
                     "service_account": {"type": "str"},
@@ -360,14 +413,26 @@ def main():
                     "health": {"type": "bool"},
                 },
             },
+            hosts={"type": "dict"},
+            addresses={"type": "list", "elements": "str"},
+            entries={"type": "list", "elements": "str"},
+            group={"type": "str"},
             namespace={"type": "str"},
+            count={"type": "int"},
+            state={"type": "str", "choices": ["present", "absent"], "default": "present"},
+            check_istiod={"type": "bool", "default": True},
+            istio_namespace={"type": "str", "default": "istio-system"},
             timeout={"type": "int", "default": 0},
             max_connection_age={"type": "int", "default": 1800},
             fail_on_mismatch={"type": "bool", "default": True},
         ),
+        mutually_exclusive=[("count", option) for option in ("vms", "hosts", "addresses", "entries")],
         supports_check_mode=True,
     )
     hide_secrets(module)
+    # Thousands of entries are hundreds of thousands of objects without a cycle among them. Looking for cycles would take
+    # a fifth of the module's time; memory is given back all the same.
+    gc.disable()
     try:
         run(module)
     except MeshError as error:

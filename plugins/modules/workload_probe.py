@@ -192,7 +192,7 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._connection impor
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._exec import ExecError, Session
-from ansible_collections.hybridmesh.istio.plugins.module_utils._workload_entry import split_group
+from ansible_collections.hybridmesh.istio.plugins.module_utils._expectation import split_group
 
 SIDECAR = "istio-proxy"
 

@@ -11,7 +11,7 @@ import typing as t
 import pytest
 import urllib3.exceptions
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import ApiError
-from ansible_collections.hybridmesh.istio.plugins.module_utils._watch import Change, Follower, _lines
+from ansible_collections.hybridmesh.istio.plugins.module_utils._watch import Change, Follower, _lines, items_of
 
 
 class Clock:
@@ -106,7 +106,7 @@ def test_looks_once_in_pages():
     server = Server(clock, page("a", "b", token="more"), page("c"))
     seen, follower = follow(clock, server, deadline=-1)
     assert seen == [("RESET", ""), ("ADDED", "a"), ("ADDED", "b"), ("ADDED", "c"), ("SYNCED", "")]
-    assert server.queries == [{"limit": "500"}, {"limit": "500", "continue": "more"}]
+    assert server.queries == [{"limit": "10000"}, {"limit": "10000", "continue": "more"}]
     assert follower.requests == 2
     assert follower.lists == 1
     assert follower.now().isoformat() == "2026-11-23T15:00:00+00:00"
@@ -191,3 +191,30 @@ def test_leaving_early_closes_the_watch():
 
 def test_lines_over_chunk_borders():
     assert list(_lines([b'{"a": 1}\n{"a"', b": 2}\n\n", b'{"a": 3'])) == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize(
+    "items",
+    [[], [{"a": 1}], [{"a": '"items":['}, {"b": {"items": []}}, {"c": "]"}], [{"items": [{"x": [1, "]"]}]}, {}]],
+)
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+def test_items_one_at_a_time(items: list[t.Any], separators: tuple[str, str]) -> None:
+    for document in (
+        {"kind": "L", "items": items, "metadata": {"continue": "x"}},
+        {"metadata": {"continue": "x"}, "items": items, "kind": "L"},
+    ):
+        rest: dict[str, t.Any] = {}
+        assert list(items_of(json.dumps(document, separators=separators) + "\n", rest)) == items
+        assert rest.pop("items", []) == []
+        assert rest == {"kind": "L", "metadata": {"continue": "x"}}
+
+
+def test_no_items() -> None:
+    assert list(items_of('{"items":null,"metadata":{}}', {})) == []
+    assert list(items_of("{}", {})) == []
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", '{"items":[{}', '{"items":[{},', '{"items":[{}]', '{"items":[x]}'])
+def test_a_torn_list(text: str) -> None:
+    with pytest.raises((ValueError, IndexError)):
+        list(items_of(text, {}))

@@ -9,6 +9,7 @@ import datetime
 import typing as t
 
 import pytest
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _expectation
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _workload_entry as core
 
 NOW = datetime.datetime(2026, 11, 23, 15, 0, 0, tzinfo=datetime.UTC)
@@ -60,12 +61,14 @@ def resource(**changes: t.Any) -> dict[str, t.Any]:
     }
 
 
-def expectation(**changes: t.Any) -> core.Expectation:
+def expectation(**changes: t.Any) -> _expectation.Expectation:
     vm = {"name": "vm1", "namespace": "chapter10vm", "group": "envoydummy", "address": "10.88.0.21"}
-    return core.expectation_from({**vm, **changes}, GROUP)
+    return _expectation.expectation_from({**vm, **changes}, GROUP)
 
 
-def judge(*resources: dict[str, t.Any], expected: core.Expectation | None = None, **options: t.Any) -> dict[str, t.Any]:
+def judge(
+    *resources: dict[str, t.Any], expected: _expectation.Expectation | None = None, **options: t.Any
+) -> dict[str, t.Any]:
     book = core.Book()
     for item in resources:
         book.put(core.entry_from(item))
@@ -141,7 +144,7 @@ def test_same_address_elsewhere_or_gone_is_no_rival(changes):
 
 def test_two_machines_expected_at_one_address():
     expectations = [expectation(), expectation(name="vm2"), expectation(name="vm3", address="10.88.0.23")]
-    twins = core.twins_of(expectations)
+    twins = _expectation.twins_of(expectations)
     assert twins == {"vm1": ["vm2"], "vm2": ["vm1"]}
     assert judge(resource(), twins=twins["vm1"])["verdict"] == "duplicate_address"
 
@@ -165,45 +168,8 @@ def test_expected_absent():
 
 def test_no_group_and_no_address():
     vm = {"name": "vm1", "namespace": "x", "group": "y", "address": "10.0.0.1"}
-    assert judge(expected=core.expectation_from(vm, None))["verdict"] == "group_missing"
-    assert judge(expected=core.expectation_from({**vm, "address": None}, GROUP))["verdict"] == "no_address"
-
-
-def test_overrides_of_the_group():
-    expected = expectation(
-        labels={"extra": "fine"}, network="network9", service_account="sa", health=False, locality="l"
-    )
-    assert expected.labels == {"extra": "fine"}
-    assert (expected.network, expected.service_account, expected.locality) == ("network9", "sa", "l")
-    assert not expected.health
-
-
-def test_group_labels_as_istiod_merges_them():
-    assert expectation().labels == {"app": "envoydummy", "version": "v2"}
-
-
-def test_group_without_anything():
-    vm = {"name": "vm1", "namespace": "x", "group": "y", "address": "10.0.0.1"}
-    expected = core.expectation_from(vm, {"metadata": {}, "spec": {}})
-    assert expected.service_account == "default"
-    assert expected.network is None
-    assert not expected.health
-    book = core.Book()
-    book.put(
-        core.entry_from(
-            {
-                "metadata": {
-                    "name": "y-10.0.0.1",
-                    "namespace": "x",
-                    "annotations": {"istio.io/connectedAt": "2026-11-23T14:59:00Z"},
-                },
-                "spec": {"address": "10.0.0.1"},
-            }
-        )
-    )
-    verdict = core.judge(expected, book, NOW)
-    assert verdict["ok"]
-    assert verdict["health"] == "not_checked"
+    assert judge(expected=_expectation.expectation_from(vm, None))["verdict"] == "group_missing"
+    assert judge(expected=_expectation.expectation_from({**vm, "address": None}, GROUP))["verdict"] == "no_address"
 
 
 def test_staleness_can_be_left_out():
@@ -227,12 +193,6 @@ def test_entry_name(arguments, name):
     assert core.entry_name(*arguments) == name
 
 
-def test_split_group():
-    assert core.split_group("ns/name", "other") == ("ns", "name")
-    assert core.split_group("name", "other") == ("other", "name")
-    assert core.split_group("name") == ("", "name")
-
-
 def test_book_follows_an_entry_that_changes_its_address():
     book = core.Book()
     assert book.put(core.entry_from(resource(name="a"))) == {"10.88.0.21"}
@@ -244,3 +204,27 @@ def test_book_follows_an_entry_that_changes_its_address():
     assert book.drop(moved) == {"10.88.0.99"}
     assert book.drop(moved) == set()
     assert len(book) == 0
+
+
+def test_group_without_anything():
+    vm = {"name": "vm1", "namespace": "x", "group": "y", "address": "10.0.0.1"}
+    expected = _expectation.expectation_from(vm, {"metadata": {}, "spec": {}})
+    assert expected.service_account == "default"
+    assert expected.network is None
+    assert not expected.health
+    book = core.Book()
+    book.put(
+        core.entry_from(
+            {
+                "metadata": {
+                    "name": "y-10.0.0.1",
+                    "namespace": "x",
+                    "annotations": {"istio.io/connectedAt": "2026-11-23T14:59:00Z"},
+                },
+                "spec": {"address": "10.0.0.1"},
+            }
+        )
+    )
+    verdict = core.judge(expected, book, NOW)
+    assert verdict["ok"]
+    assert verdict["health"] == "not_checked"
