@@ -108,6 +108,23 @@ class Lab:
         )
         return self.playbook(str(playbook), *arguments, **options)
 
+    def module(self, name: str, check: bool = True, **options: t.Any) -> dict[str, t.Any]:
+        """Runs a module of the collection on this machine and returns its answer."""
+        command = ["ansible", "localhost", "-m", f"hybridmesh.istio.{name}", "-a", json.dumps(options)]
+        done = subprocess.run(
+            command,
+            cwd=PROJECT,
+            env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        _head, arrow, answer = done.stdout.partition(" => ")
+        assert arrow, done.stdout + done.stderr
+        assert not check or done.returncode == 0, done.stdout
+        return {**json.loads(answer), "failed": done.returncode != 0}
+
     def ssh(self, machine: str, script: str, check: bool = True) -> str:
         """Runs a script on a machine of the lab and returns what it printed."""
         command = [*shlex.split(os.environ["LAB_SSH"]), f"root@{ADDRESSES[machine]}", "bash -s"]

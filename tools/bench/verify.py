@@ -23,6 +23,7 @@ import threading
 import time
 import typing as t
 
+from ansible_collections.hybridmesh.istio.plugins.module_utils._cluster import istiod_names
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._expectation import expectation_from, vms_of
 from ansible_collections.hybridmesh.istio.plugins.module_utils._jury import Jury, follow
@@ -48,7 +49,7 @@ def now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
 
 
-def entry(number: int) -> dict[str, t.Any]:
+def entry(number: int, istiod: str) -> dict[str, t.Any]:
     """As istiod makes it, annotations included."""
     return {
         "apiVersion": "networking.istio.io/v1",
@@ -59,7 +60,7 @@ def entry(number: int) -> dict[str, t.Any]:
             "annotations": {
                 "istio.io/autoRegistrationGroup": GROUP,
                 "istio.io/connectedAt": now(),
-                "istio.io/workloadController": "istiod-bench",
+                "istio.io/workloadController": istiod,
                 "proxy.istio.io/health-checks-enabled": "true",
             },
         },
@@ -76,7 +77,7 @@ def health(number: int, status: str) -> tuple[str, str, t.Any]:
     return "PATCH", f"{API}/workloadentries/{name_of(number)}/status", {"status": {"conditions": [condition]}}
 
 
-def make(api: Api) -> None:
+def make(api: Api, istiod: str) -> None:
     group = {
         "apiVersion": "networking.istio.io/v1",
         "kind": "WorkloadGroup",
@@ -91,12 +92,13 @@ def make(api: Api) -> None:
     api.all([("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})], {409})
     api.all([("DELETE", f"{API}/workloadentries", None)])
     api.all([("POST", f"{API}/workloadgroups", group)], {409})
-    api.all([("POST", f"{API}/workloadentries", entry(number)) for number in range(ENTRIES)], {409})
+    api.all([("POST", f"{API}/workloadentries", entry(number, istiod)) for number in range(ENTRIES)], {409})
     api.all([health(number, "True") for number in range(ENTRIES)])
 
 
 def remove(api: Api) -> None:
-    api.all([("DELETE", f"{API}/workloadentries", None), ("DELETE", f"/api/v1/namespaces/{NAMESPACE}", None)], {404})
+    for path in (f"{API}/workloadentries", f"/api/v1/namespaces/{NAMESPACE}"):
+        api.all([("DELETE", path, None)], {404})
 
 
 def arguments(folder: pathlib.Path, numbers: range, **options: t.Any) -> str:
@@ -173,7 +175,7 @@ def main() -> int:
     api = Api(cluster)
     report = Report()
     try:
-        make(api)
+        make(api, istiod_names(cluster, "istio-system")[0])
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
             listing(folder, report)

@@ -249,6 +249,8 @@ KINDS = {
     "ValidatingWebhookConfiguration": ("admissionregistration.k8s.io/v1", "validatingwebhookconfigurations", False),
     "ClusterRoleBinding": ("rbac.authorization.k8s.io/v1", "clusterrolebindings", False),
     "RoleBinding": ("rbac.authorization.k8s.io/v1", "rolebindings", True),
+    "ValidatingAdmissionPolicy": ("admissionregistration.k8s.io/v1", "validatingadmissionpolicies", False),
+    "ValidatingAdmissionPolicyBinding": ("admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings", False),
     "Gateway": ("networking.istio.io/v1", "gateways", True),
     "VirtualService": ("networking.istio.io/v1", "virtualservices", True),
     "WorkloadGroup": ("networking.istio.io/v1", "workloadgroups", True),

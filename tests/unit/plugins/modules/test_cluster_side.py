@@ -1,7 +1,7 @@
 # Copyright: Contributors to the hybridmesh.istio project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tests of the modules workload_group, eastwest_gateway and istio_install, against an API server made of a dictionary."""
+"""Tests of the modules workload_group, eastwest_gateway, istio_install and token_policy, against an API server made of a dictionary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _install
-from ansible_collections.hybridmesh.istio.plugins.modules import eastwest_gateway, istio_install, workload_group
+from ansible_collections.hybridmesh.istio.plugins.modules import (
+    eastwest_gateway,
+    istio_install,
+    token_policy,
+    workload_group,
+)
 
 
 class Exit(Exception):
@@ -226,3 +231,29 @@ def test_no_second_istio_beside_that_of_somebody_else(applying_mesh):
     result = run(istio_install, applying_mesh, version="1.30.3", istio_namespace="mine")
     assert "somebody else's Istio is in the cluster" in result["found"]
     assert applying_mesh.changes() == []
+
+
+POLICY = [
+    "ValidatingAdmissionPolicy hybridmesh-istio-vm-tokens",
+    "ValidatingAdmissionPolicyBinding hybridmesh-istio-vm-tokens",
+]
+
+
+def test_token_policy_comes_stays_changes_and_goes(empty_cluster):
+    assert run(token_policy, empty_cluster, check=True)["report"] == [f"would create {what}" for what in POLICY]
+    assert empty_cluster.changes() == []
+    assert run(token_policy, empty_cluster)["report"] == [f"created {what}" for what in POLICY]
+    again = run(token_policy, empty_cluster)
+    assert (again["changed"], again["report"], again["diff"]) == (False, [], [])
+    assert run(token_policy, empty_cluster, max_duration=3600)["report"] == [f"changed {POLICY[0]}"]
+    assert run(token_policy, empty_cluster, state="absent")["report"] == [
+        f"deleted {what}" for what in reversed(POLICY)
+    ]
+    assert run(token_policy, empty_cluster, state="absent")["changed"] is False
+
+
+def test_token_policy_of_an_old_api_server(empty_cluster):
+    empty_cluster.unknown = {"admissionregistration.k8s.io/v1"}
+    assert "control_plane_token_policy: false" in run(token_policy, empty_cluster)["next_step"]
+    assert run(token_policy, empty_cluster, state="absent")["changed"] is False
+    assert "600 s at least" in run(token_policy, empty_cluster, max_duration=60)["expected"]
