@@ -365,7 +365,7 @@ def refused(method: str, path: str, status: int, body: bytes) -> ApiError:
     message = str(answer.get("message") or body[:300].decode("utf-8", "replace") or f"HTTP {status}")
     reason = str(answer.get("reason") or "")
     found = "the API server answered {} to {} {}: {}".format(status, method, path.split("?", maxsplit=1)[0], message)
-    if "ValidatingAdmissionPolicy" in message or "admission webhook" in message:
+    if "denied request: " in message or "denied the request: " in message:
         return ApiError(
             found,
             "a request that the cluster's admission policies allow",

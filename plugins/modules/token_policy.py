@@ -87,7 +87,27 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._connection impor
     hide_secrets,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
-from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Change
+from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Change, Object
+
+
+def present(applier: Applier, items: t.Sequence[Object], check_mode: bool) -> list[Change]:
+    """Applies the objects one after the other, or says what that would change.
+
+    The API server wants to see the policy before it takes a binding of it, even on trial, from somebody who may not read
+    everything: it asks whether they may read the policy's parameters.
+    """
+    changes: list[Change] = []
+    for item in items:
+        own = _manifest.ref(item)
+        first = check_mode and changes and changes[0].action == "create"
+        if first and applier.get(own) is None:
+            changes.append(Change(own, "create", None, _manifest.normalised(item)))
+            continue
+        change = applier.preview(item)
+        if change.action != "none" and not check_mode:
+            applier.apply(item)
+        changes.append(change)
+    return changes
 
 
 def run(module: AnsibleModule) -> dict[str, t.Any]:
@@ -106,18 +126,13 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
             "upgrade, or do without the policy: control_plane_token_policy: false",
         )
     if module.params["state"] == "present":
-        changes = [applier.preview(item) for item in items]
+        changes = present(applier, items, module.check_mode)
     else:
         refs = [_manifest.ref(item) for item in reversed(items)]
         found = [(own, applier.get(own)) for own in refs]
         changes = [Change(own, "delete", _manifest.normalised(live), None) for own, live in found if live]
-    if not module.check_mode:
-        for item, change in zip(items, changes):
-            if change.action in ("create", "update"):
-                applier.apply(item)
-        for change in changes:
-            if change.action == "delete":
-                applier.delete(change.ref)
+        for change in changes if not module.check_mode else ():
+            applier.delete(change.ref)
     answer: dict[str, t.Any] = {
         "changed": any(change.action != "none" for change in changes),
         "objects": _manifest.told(changes),

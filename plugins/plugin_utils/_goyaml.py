@@ -132,6 +132,8 @@ def _construct_mapping(loader: t.Any, node: t.Any) -> dict[str, t.Any]:
     }
 
 
+# As a key it merges mappings; as a value it is a word like any other.
+_Loader.add_constructor("tag:yaml.org,2002:merge", lambda _loader, node: node.value)
 _Loader.add_constructor(_RESOLVED, lambda loader, node: resolve(node.value))
 _Loader.add_constructor("tag:yaml.org,2002:merge", lambda loader, node: node.value)
 _Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)

@@ -194,6 +194,8 @@ EQUAL = [
     with_metadata("lines", '"one\\n two\\n"'),
     with_metadata("number-like", '"0123"'),
     with_metadata("date-like", '"2024-01-01"'),
+    with_metadata("merge-like", '"<<"'),
+    with_metadata("equals", '"="'),
     with_metadata("empty-value", '""'),
     with_metadata("html", '"<a href=''x''>&amp;</a>"'),
     with_metadata("long", "a very long text that goes on and on, and then a bit more, until it must be folded, twice perhaps, or not"),
