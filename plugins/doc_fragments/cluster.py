@@ -26,6 +26,12 @@ options:
   api_key:
     description: Bearer token for the API server. E(K8S_AUTH_API_KEY) is read where it is null.
     type: str
+  username:
+    description: Name for basic authentication, at a proxy in front of the API server. E(K8S_AUTH_USERNAME) is read where it is null.
+    type: str
+  password:
+    description: Password for O(username). E(K8S_AUTH_PASSWORD) is read where it is null.
+    type: str
   validate_certs:
     description: Whether the API server's certificate is verified. E(K8S_AUTH_VERIFY_SSL) is read where it is null.
     type: bool
@@ -48,6 +54,23 @@ options:
   no_proxy:
     description: Comma-separated hosts to reach without the proxy. E(K8S_AUTH_NO_PROXY) is read where it is null.
     type: str
+  proxy_headers:
+    description: Headers for a proxy on the way to the API server.
+    type: dict
+    suboptions:
+      proxy_basic_auth:
+        description: C(name:password) for basic authentication at the proxy. E(K8S_AUTH_PROXY_HEADERS_PROXY_BASIC_AUTH) is read
+          where it is null.
+        type: str
+      basic_auth:
+        description: C(name:password) for basic authentication. E(K8S_AUTH_PROXY_HEADERS_BASIC_AUTH) is read where it is null.
+        type: str
+      user_agent:
+        description: What the client calls itself. E(K8S_AUTH_PROXY_HEADERS_USER_AGENT) is read where it is null.
+        type: str
+  persist_config:
+    description: Whether a renewed OIDC token is written back to the kubeconfig. E(K8S_AUTH_PERSIST_CONFIG) is read where it is null.
+    type: bool
   impersonate_user:
     description: User to act as. E(K8S_AUTH_IMPERSONATE_USER) is read where it is null.
     type: str
@@ -91,6 +114,12 @@ options:
       - name: K8S_AUTH_API_KEY
     vars:
       - name: mesh_api_key
+  username:
+    env:
+      - name: K8S_AUTH_USERNAME
+  password:
+    env:
+      - name: K8S_AUTH_PASSWORD
   validate_certs:
     ini:
       - section: hybridmesh_istio
@@ -131,6 +160,12 @@ options:
         key: no_proxy
     env:
       - name: K8S_AUTH_NO_PROXY
+  persist_config:
+    ini:
+      - section: hybridmesh_istio
+        key: persist_config
+    env:
+      - name: K8S_AUTH_PERSIST_CONFIG
   impersonate_user:
     ini:
       - section: hybridmesh_istio

@@ -238,7 +238,7 @@ EXAMPLES = r"""
 # at each use of the variable.
 - name: Read the files of the group
   ansible.builtin.set_fact:
-    bootstrap: "{{ lookup('hybridmesh.istio.sidecar_bootstrap', 'shop/payments', token=false) }}"
+    bootstrap: "{{ lookup('hybridmesh.istio.sidecar_bootstrap', 'chapter10vm/envoydummy', token=false) }}"
   run_once: true
 
 - name: Write them
@@ -251,9 +251,19 @@ EXAMPLES = r"""
     - {file: mesh.yaml, dest: /etc/istio/config/mesh}
     - {file: root-cert.pem, dest: /etc/certs/root-cert.pem}
 
-- name: Read the files of two groups in one go
+- name: Read the files of two groups in one go, one of which is not in the cluster yet
   ansible.builtin.set_fact:
-    groups_files: "{{ query('hybridmesh.istio.sidecar_bootstrap', 'payments', 'orders', namespace='shop', token=false) }}"
+    groups_files: "{{ query('hybridmesh.istio.sidecar_bootstrap', 'envoydummy', planned, namespace='chapter10vm', token=false) }}"
+  vars:
+    planned:
+      apiVersion: networking.istio.io/v1
+      kind: WorkloadGroup
+      metadata:
+        name: planned
+      spec:
+        template:
+          serviceAccount: chapter10-sa
+          network: network1
 """
 
 RETURN = r"""

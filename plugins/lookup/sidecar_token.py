@@ -55,7 +55,7 @@ seealso:
 EXAMPLES = r"""
 - name: Give this machine a token
   hybridmesh.istio.sidecar_config:
-    token: "{{ lookup('hybridmesh.istio.sidecar_token', 'shop/payments') }}"
+    token: "{{ lookup('hybridmesh.istio.sidecar_token', 'chapter10vm/envoydummy') }}"
   no_log: true
   vars:
     ansible_pipelining: true

@@ -51,12 +51,23 @@ def connection_argument_spec() -> dict[str, t.Any]:
         "context": {"type": "str"},
         "host": {"type": "str"},
         "api_key": {"type": "str", "no_log": True},
+        "username": {"type": "str"},
+        "password": {"type": "str", "no_log": True},
         "validate_certs": {"type": "bool", "aliases": ["verify_ssl"]},
         "ca_cert": {"type": "path", "aliases": ["ssl_ca_cert"]},
         "client_cert": {"type": "path", "aliases": ["cert_file"]},
         "client_key": {"type": "path", "aliases": ["key_file"], "no_log": False},
         "proxy": {"type": "str"},
         "no_proxy": {"type": "str"},
+        "proxy_headers": {
+            "type": "dict",
+            "options": {
+                "proxy_basic_auth": {"type": "str", "no_log": True},
+                "basic_auth": {"type": "str", "no_log": True},
+                "user_agent": {"type": "str"},
+            },
+        },
+        "persist_config": {"type": "bool"},
         "impersonate_user": {"type": "str"},
         "impersonate_groups": {"type": "list", "elements": "str"},
     }
@@ -118,7 +129,9 @@ class Cluster:
     def _configure(self) -> t.Any:
         options = self.options
         configuration = kubernetes.client.Configuration()
-        if not (options.get("host") and (options.get("api_key") or options.get("client_cert"))):
+        if not (
+            options.get("host") and (options.get("api_key") or options.get("client_cert") or options.get("username"))
+        ):
             self._from_kubeconfig(configuration)
         if options.get("host"):
             configuration.host = options["host"].rstrip("/")
@@ -126,6 +139,9 @@ class Cluster:
             configuration.api_key = {"authorization": options["api_key"]}
             configuration.api_key_prefix = {"authorization": "Bearer"}
             configuration.refresh_api_key_hook = None
+        if options.get("username"):
+            configuration.username, configuration.password = options["username"], options.get("password") or ""
+            configuration.api_key, configuration.refresh_api_key_hook = {}, None
         for option, attribute in (
             ("ca_cert", "ssl_ca_cert"),
             ("client_cert", "cert_file"),
@@ -151,6 +167,9 @@ class Cluster:
         configuration = self.configuration
         if configuration.refresh_api_key_hook is not None:
             configuration.refresh_api_key_hook(configuration)
+        if configuration.username:
+            name_and_password = f"{configuration.username}:{configuration.password}".encode()
+            return "Basic " + base64.b64encode(name_and_password).decode()
         # Releases of the client differ in the name, and one differs with itself.
         for name in ("BearerToken", "authorization"):
             if configuration.api_key.get(name):
@@ -182,14 +201,20 @@ class Cluster:
             user, cluster = of_context(document, self.options.get("context"))
             self._proxy_url = cluster.get("proxy-url") or None
             base = os.path.dirname(os.path.abspath(path.split(os.pathsep, maxsplit=1)[0])) if path else None
-            kubernetes.config.load_kube_config_from_dict(
-                self._without_files(document, base),
-                context=self.options.get("context"),
-                client_configuration=configuration,
-                persist_config=False,
-            )
+            if path and self.options.get("persist_config"):
+                # A renewed OIDC token is to be written back, and the client writes back what it has read itself.
+                kubernetes.config.load_kube_config(
+                    config_file=path, context=self.options.get("context"), client_configuration=configuration
+                )
+            else:
+                kubernetes.config.load_kube_config_from_dict(
+                    self._without_files(document, base),
+                    context=self.options.get("context"),
+                    client_configuration=configuration,
+                    persist_config=False,
+                )
             # The client only logs it when a credential plugin fails, and would go on as nobody.
-            given = self.options.get("api_key") or self.options.get("client_cert")
+            given = self.options.get("api_key") or self.options.get("client_cert") or self.options.get("username")
             if "exec" in user and not (given or configuration.api_key or configuration.cert_file):
                 raise kubernetes.config.ConfigException(
                     "the credential plugin {} gave no credentials".format(user["exec"].get("command"))
@@ -305,6 +330,7 @@ class Cluster:
         headers = urllib3.HTTPHeaderDict(
             {"Accept": "application/json", "Content-Type": content_type, "User-Agent": "hybridmesh.istio"}
         )
+        headers.update(urllib3.make_headers(**(self.options.get("proxy_headers") or {})))
         if self.options.get("impersonate_user"):
             headers["Impersonate-User"] = self.options["impersonate_user"]
         authorization = self.authorization()
@@ -419,21 +445,28 @@ def rights_of(method: str, path: str) -> str:
     return f'verb "{verb}" on resource "{resource}"{of_group}{in_namespace}'
 
 
-# Option -> the environment variable that kubernetes.core reads for it.
+# Option -> the environment variable that kubernetes.core reads for it; proxy_headers has one for each header.
 ENVIRONMENT = {
     "kubeconfig": "K8S_AUTH_KUBECONFIG",
     "context": "K8S_AUTH_CONTEXT",
     "host": "K8S_AUTH_HOST",
     "api_key": "K8S_AUTH_API_KEY",
+    "username": "K8S_AUTH_USERNAME",
+    "password": "K8S_AUTH_PASSWORD",
     "validate_certs": "K8S_AUTH_VERIFY_SSL",
     "ca_cert": "K8S_AUTH_SSL_CA_CERT",
     "client_cert": "K8S_AUTH_CERT_FILE",
     "client_key": "K8S_AUTH_KEY_FILE",
     "proxy": "K8S_AUTH_PROXY",
     "no_proxy": "K8S_AUTH_NO_PROXY",
+    "proxy_headers": "",
+    "persist_config": "K8S_AUTH_PERSIST_CONFIG",
     "impersonate_user": "K8S_AUTH_IMPERSONATE_USER",
     "impersonate_groups": "K8S_AUTH_IMPERSONATE_GROUPS",
 }
+
+
+_PROXY_HEADERS = ("proxy_basic_auth", "basic_auth", "user_agent")
 
 
 def effective_options(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -441,9 +474,13 @@ def effective_options(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     result: dict[str, t.Any] = {}
     for name, variable in ENVIRONMENT.items():
         value = options.get(name)
-        if value is None and variable in os.environ:
+        if name == "proxy_headers":
+            # Names as kubernetes.core has them.
+            said = {key: os.environ.get(f"K8S_AUTH_PROXY_HEADERS_{key.upper()}") for key in _PROXY_HEADERS}
+            value = {key: found for key, found in {**said, **(value or {})}.items() if found} or None
+        elif value is None and variable in os.environ:
             value = os.environ[variable]
-            if name == "validate_certs":
+            if name in ("validate_certs", "persist_config"):
                 value = value.lower() not in ("0", "no", "false", "off", "n", "f")
             elif name == "impersonate_groups":
                 value = [group.strip() for group in value.split(",") if group.strip()]

@@ -183,6 +183,8 @@ def kubeconfig(cluster: Cluster) -> dict[str, t.Any]:
     scheme, _blank, token = (cluster.authorization() or "").partition(" ")
     if scheme == "Bearer":
         user["token"] = token
+    elif scheme == "Basic":
+        user["username"], user["password"] = configuration.username, configuration.password
     if cluster.options.get("impersonate_user"):
         user["as"] = cluster.options["impersonate_user"]
     if cluster.options.get("impersonate_groups"):

@@ -48,6 +48,7 @@ EXAMPLES = r"""
 - name: Tokens of virtual machines for istiod alone, and for an hour at most
   hybridmesh.istio.token_policy:
     max_duration: 3600
+  delegate_to: localhost
 """
 
 RETURN = r"""

@@ -189,9 +189,16 @@ def served_root(mesh: Mesh, address: str, port: int, fault: str) -> None:
         )
 
 
-def served_name(name: str, known: t.Sequence[str] | None) -> None:
-    """VMs refuse an istiod that is not certified for the name they know it by; `known` are those of its certificate."""
-    if known is not None:
+def served_name(name: str, answered_to: str, known: t.Sequence[str], certified: bool) -> None:
+    """VMs need an istiod that answers to the name they know it by, and is certified for it."""
+    if answered_to != name:
+        raise MeshError(
+            f"nobody answers to the name {name} at the gateway, where istiod answers to {answered_to}",
+            "a discovery address that the gateway lets through to istiod",
+            f"add {name} to the sniHosts of the VirtualService and the hosts of the Gateway that expose istiod, or leave"
+            " discovery_address out",
+        )
+    if not certified:
         raise MeshError(
             f"istiod's certificate is not for {name}, but for {', '.join(known)}",
             "a discovery address that istiod is certified for",

@@ -179,22 +179,23 @@ def _discovery_address(mesh: _cluster.Mesh, way: _gateway.Way, wish: Wish, roots
 def _certified(
     mesh: _cluster.Mesh, way: _gateway.Way, names: t.Sequence[str], roots: t.Sequence[str], strict: bool
 ) -> str:
-    """The first of the names that istiod's certificate is for; '' where the controller can't see it.
+    """The first of the names that istiod answers to and is certified for; '' where the controller can't see that.
 
     Raises:
-        MeshError: istiod shows a certificate that VMs would refuse.
+        MeshError: istiod shows a certificate that VMs would refuse, or with `strict` does not go by the first name.
     """
     found = ""
     for bundle in roots:
         # A gateway may let through istiod's own name alone.
-        answers = (_served.ask(way.addresses[0], way.port, name, bundle) for name in names)
-        served = next((answer for answer in answers if answer.trusted is not None), None)
+        asked = list(dict.fromkeys([*names, mesh["discovery_host"]]))
+        answers = ((name, _served.ask(way.addresses[0], way.port, name, bundle)) for name in asked)
+        name, served = next(((name, answer) for name, answer in answers if answer.trusted is not None), ("", None))
         if served is None:
             return ""
         _checks.served_root(mesh, way.addresses[0], way.port, served.detail if not served.trusted else "")
-        found = next((name for name in names if served.covers(name)), "")
         if strict:
-            _checks.served_name(names[0], served.names if not found else None)
+            _checks.served_name(names[0], name, served.names, served.covers(names[0]))
+        found = name if name in names and served.covers(name) else ""
     return found
 
 

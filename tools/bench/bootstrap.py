@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,8 +23,11 @@ import typing as t
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader, lookup_loader
 from ansible.template import Templar
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
-from common import Api, Report, process, say, statistics, timed, told
+
+init_plugin_loader([os.environ["PYTHONPATH"]])
+
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster  # noqa: E402
+from common import Api, Report, process, say, statistics, timed, told  # noqa: E402
 
 GROUP = "chapter10vm/envoydummy"
 NAMESPACE, NAME = GROUP.split("/")
@@ -98,7 +102,6 @@ def memory(report: Report) -> None:
 
 
 def main() -> int:
-    init_plugin_loader()
     if sys.argv[1:] == ["--tokens"]:
         print(len(lookup("sidecar_token", vms=VMS)[0]))
         return 0

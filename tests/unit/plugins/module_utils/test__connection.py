@@ -9,6 +9,7 @@ import base64
 import http.server
 import json
 import pathlib
+import re
 import shutil
 import ssl
 import subprocess
@@ -18,6 +19,7 @@ import threading
 import typing as t
 
 import pytest
+import yaml
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _connection
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import ApiError, Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
@@ -451,3 +453,55 @@ def test_no_kubernetes_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_connection, "IMPORT_ERROR", ImportError("no", name="kubernetes"))
     with pytest.raises(MeshError, match="pip install kubernetes"):
         Cluster({})
+
+
+def test_name_and_password(server: Server) -> None:
+    cluster = Cluster({"host": server.url, "username": "jane", "password": "secret"})
+    cluster.request("GET", "/x")
+    assert server.requests[0][2]["Authorization"] == "Basic amFuZTpzZWNyZXQ="
+
+
+def test_headers_for_a_proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("K8S_AUTH_PROXY_HEADERS_USER_AGENT", "from-env")
+    options = {"host": server.url, "api_key": "x", "proxy_headers": {"proxy_basic_auth": "a:b", "basic_auth": None}}
+    Cluster(options).request("GET", "/x")
+    headers = server.requests[0][2]
+    assert headers["Proxy-Authorization"] == "Basic YTpi"
+    assert headers["User-Agent"] == "from-env"
+
+
+def test_a_busy_api_server_is_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(_connection.time, "sleep", pauses.append)
+    cluster = Cluster({"host": server.url, "api_key": "x"})
+    server.answers += [(429, {}), (429, {}), (200, {"a": 1})]
+    assert cluster.request("GET", "/x") == {"a": 1}
+    assert pauses == [1.0, 1.0]
+    server.answers += [(429, {"message": "too many requests"})] * 40
+    with pytest.raises(ApiError, match="an API server that has time for a request") as caught:
+        cluster.request("GET", "/x")
+    assert caught.value.status == 429
+    assert sum(pauses[2:]) == _connection.PATIENCE
+
+
+def test_admission_policies_are_no_missing_rights(server: Server) -> None:
+    server.answers.append((403, {"reason": "Forbidden", "message": "ValidatingAdmissionPolicy 'p' denied request: no"}))
+    with pytest.raises(ApiError, match="a request that the cluster's admission policies allow"):
+        Cluster({"host": server.url, "api_key": "x"}).get("/x")
+
+
+def test_the_options_of_kubernetes_core() -> None:
+    """Same names, types and aliases; so what people have in module_defaults or variables goes for both."""
+    places = [pathlib.Path(path) / "ansible_collections/kubernetes/core" for path in sys.path]
+    found = [place for place in places if place.is_dir()]
+    if not found:
+        pytest.skip("kubernetes.core is not installed here")
+    source = (found[0] / "plugins/doc_fragments/k8s_auth_options.py").read_text()
+    theirs = yaml.safe_load(source.partition('r"""')[2].partition('"""')[0])["options"]
+    ours = _connection.connection_argument_spec()
+    assert set(ours) == set(theirs)
+    for name, option in theirs.items():
+        assert (name, ours[name]["type"]) == (name, option["type"])
+        assert (name, ours[name].get("aliases")) == (name, option.get("aliases"))
+        for variable in re.findall(r"K8S_AUTH_[A-Z_]+", " ".join(option["description"])):
+            assert variable == _connection.ENVIRONMENT[name]

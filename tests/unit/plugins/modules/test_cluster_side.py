@@ -247,7 +247,7 @@ def test_token_policy_comes_stays_changes_and_goes(empty_cluster):
     assert (again["changed"], again["report"], again["diff"]) == (False, [], [])
     assert run(token_policy, empty_cluster, max_duration=3600)["report"] == [f"changed {POLICY[0]}"]
     assert run(token_policy, empty_cluster, state="absent")["report"] == [
-        f"deleted {what}" for what in reversed(POLICY)
+        f"removed {what}" for what in reversed(POLICY)
     ]
     assert run(token_policy, empty_cluster, state="absent")["changed"] is False
 
