@@ -15,9 +15,10 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _manifest
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import ApiError, Cluster
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Change, Object, Ref
+from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
 
 # Who made an object, told by a label, and who owns its fields, told by the API server.
 MANAGED_BY = "app.kubernetes.io/managed-by"

@@ -11,8 +11,8 @@ import time
 import typing as t
 import urllib.parse
 
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import ApiError, rights_of
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
+from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError, rights_of
 
 try:
     import websocket

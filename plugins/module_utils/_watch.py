@@ -12,7 +12,7 @@ import math
 import time
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import ApiError
+from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
 
 try:
     import urllib3.exceptions as _http

@@ -182,13 +182,13 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
-    ApiError,
     Cluster,
     connection_argument_spec,
     hide_secrets,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._exposure import read_exposure
+from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._rights import rights_of_accounts
 
 TOLD = (

@@ -10,9 +10,10 @@ import ipaddress
 import socket
 
 from ansible_collections.hybridmesh.istio.plugins.module_utils._cluster import Gateway, node_addresses
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import ApiError, Cluster
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._exposure import ISTIOD_PORT
+from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _checks
 
 # So many nodes stand in /etc/hosts where the gateway is a NodePort: enough to outlive some of them.

@@ -10,8 +10,9 @@ import dataclasses
 import typing as t
 
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import ApiError, Cluster
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._exposure import ISTIOD_PORT, read_exposure
+from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._rights import rights_of_accounts
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _bootstrap, _checks, _gateway, _served
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils._definition import Name

@@ -11,7 +11,8 @@ import time
 import typing as t
 
 import bootstrap_cases
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import ApiError, Cluster
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
+from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
 from bootstrap_cases import Case
 
 NETWORKING = "/apis/networking.istio.io/v1"

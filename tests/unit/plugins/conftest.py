@@ -10,7 +10,8 @@ import json
 import typing as t
 
 import pytest
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster, refused
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
+from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import refused
 
 # Valid until 2126, and expired since 2021; both made for these tests, and nobody has their keys.
 VALID_CERTIFICATE = """\

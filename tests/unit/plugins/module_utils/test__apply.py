@@ -10,9 +10,9 @@ import typing as t
 import pytest
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _apply
 from ansible_collections.hybridmesh.istio.plugins.module_utils._apply import Applier
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import refused
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Ref
+from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import refused
 
 
 def service(name: str = "s", port: int = 80, **labels: str) -> dict[str, t.Any]:

@@ -21,8 +21,9 @@ import typing as t
 import pytest
 import yaml
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _connection
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import ApiError, Cluster
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
+from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import PATIENCE, ApiError
 
 OPENSSL = shutil.which("openssl")
 needs_openssl = pytest.mark.skipif(not OPENSSL, reason="there is no openssl to make certificates with")
@@ -400,25 +401,6 @@ def test_errors_of_the_api(server: Server) -> None:
         cluster.get("/x")
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "right"),
-    [
-        ("GET", "/api/v1/namespaces/a/pods", 'verb "list" on resource "pods" in namespace "a"'),
-        ("GET", "/api/v1/namespaces/a", 'verb "get" on resource "namespaces"'),
-        ("GET", "/api/v1/nodes", 'verb "list" on resource "nodes"'),
-        ("POST", "/api/v1/namespaces/a/serviceaccounts/s/token",
-         'verb "create" on resource "serviceaccounts/token" in namespace "a"'),
-        ("PATCH", "/apis/apps/v1/namespaces/a/deployments/d",
-         'verb "patch" on resource "deployments" of the API group "apps" in namespace "a"'),
-        ("DELETE", "/apis/networking.istio.io/v1/namespaces/a/workloadgroups/g?x=y",
-         'verb "delete" on resource "workloadgroups" of the API group "networking.istio.io" in namespace "a"'),
-        ("GET", "/version", 'verb "get" on the non-resource URL "/version"'),
-    ],
-)  # fmt: skip
-def test_rights_of(method: str, path: str, right: str) -> None:
-    assert _connection.rights_of(method, path) == right
-
-
 def test_pages(server: Server) -> None:
     cluster = Cluster({"host": server.url, "api_key": "x"})
     server.answers += [(200, {"items": [{"n": 1}], "metadata": {"continue": "abc"}}), (200, {"items": [{"n": 2}]})]
@@ -481,7 +463,7 @@ def test_a_busy_api_server_is_waited_for(server: Server, monkeypatch: pytest.Mon
     with pytest.raises(ApiError, match="an API server that has time for a request") as caught:
         cluster.request("GET", "/x")
     assert caught.value.status == 429
-    assert sum(pauses[2:]) == _connection.PATIENCE
+    assert sum(pauses[2:]) == PATIENCE
 
 
 def test_admission_policies_are_no_missing_rights(server: Server) -> None:

@@ -11,7 +11,7 @@ import typing as t
 import pytest
 import websocket
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _exec
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import ApiError
+from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
 
 
 class Socket:

@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 import urllib3.exceptions
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import ApiError
+from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._watch import Change, Follower, _lines, items_of
 
 
