@@ -15,7 +15,7 @@ OF_A_VM: dict[str, dict[str, t.Any]] = {
     "group": {"type": "str"},
     "address": {"type": "str"},
     "entry": {"type": "str"},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "absent"]},
     "labels": {"type": "dict"},
     "network": {"type": "str"},
     "service_account": {"type": "str"},

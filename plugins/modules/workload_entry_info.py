@@ -287,11 +287,13 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._connection impor
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._expectation import (
+    OF_A_VM,
     expectation_from,
     split_group,
     vms_of,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._jury import Jury, follow
+from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._watch import Follower
 
 API = "/apis/networking.istio.io/v1"
@@ -351,7 +353,12 @@ def run(module):
         if not params["check_istiod"]:
             return ()
         asked.append(1)
-        return istiod_names(cluster, params["istio_namespace"])
+        try:
+            return istiod_names(cluster, params["istio_namespace"])
+        except ApiError as error:
+            if error.status == 403:
+                error.next_step += "; or set check_istiod to false"
+            raise
 
     def enough():
         return not whole or len(jury.verdicts) >= (params["count"] or 0)
@@ -399,19 +406,7 @@ def main():
             vms={
                 "type": "list",
                 "elements": "dict",
-                "options": {
-                    "name": {"type": "str", "required": True},
-                    "group": {"type": "str"},
-                    "address": {"type": "str"},
-                    "entry": {"type": "str"},
-                    "state": {"type": "str", "choices": ["present", "absent"]},
-                    "labels": {"type": "dict"},
-                    "network": {"type": "str"},
-                    "service_account": {"type": "str"},
-                    "locality": {"type": "str"},
-                    "ports": {"type": "dict"},
-                    "health": {"type": "bool"},
-                },
+                "options": dict({"name": {"type": "str", "required": True}}, **OF_A_VM),
             },
             hosts={"type": "dict"},
             addresses={"type": "list", "elements": "str"},

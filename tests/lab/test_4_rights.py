@@ -148,6 +148,18 @@ def test_tokens_of_the_group_alone(mesh: Lab, name: str) -> None:
     assert mesh.kubectl(*command, "default", check=False) == ""
 
 
+def test_a_right_that_one_can_do_without(mesh: Lab) -> None:
+    """Whether istiods are gone is asked for with a right that another job has."""
+    job = Job(mesh, "verify")
+    mesh.kubectl("delete", "rolebinding", "-n", "istio-system", "hybridmesh-verify")
+    options = {"kubeconfig": str(job.kubeconfig), "group": "chapter10vm/envoydummy", "count": 2}
+    answer = mesh.module("workload_entry_info", check=False, **options)
+    assert answer["failed"]
+    assert 'verb "list" on resource "pods" in namespace "istio-system"' in answer["expected"]
+    assert answer["next_step"].endswith("or set check_istiod to false")
+    assert mesh.module("workload_entry_info", check_istiod=False, **options)["failed_vms"] == []
+
+
 def test_a_right_that_is_missing_is_named(mesh: Lab) -> None:
     job = Job(mesh, "verify")
     run = job.tasks(RENEW)
