@@ -19,9 +19,17 @@ import textwrap
 import typing as t
 
 import pytest
+from ansible.plugins.loader import init_plugin_loader
+from ansible.utils.collection_loader import AnsibleCollectionConfig
 
 # The folder with site.yml, playbooks/ and inventories/: a user's of an installed collection, or the checkout.
 PROJECT = pathlib.Path(os.environ.get("LAB_PROJECT") or pathlib.Path(__file__).resolve().parents[2])
+# Where the collection is installed that the tests import, or the checkout.
+COLLECTIONS = os.environ.get("LAB_COLLECTIONS") or str(pathlib.Path(__file__).resolve().parents[2] / "collections")
+# pytest imports this file, and tests do.
+if AnsibleCollectionConfig.collection_finder is None:
+    init_plugin_loader([COLLECTIONS])
+
 ADDRESSES = {"cluster1": "10.88.0.10", "vm1": "10.88.0.21", "vm2": "10.88.0.22"}
 
 

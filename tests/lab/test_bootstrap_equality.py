@@ -22,18 +22,11 @@ import typing as t
 import uuid
 
 import pytest
-from ansible.plugins.loader import init_plugin_loader
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-COLLECTIONS = (
-    ROOT.parents[2] if ROOT.parts[-3:] == ("ansible_collections", "hybridmesh", "istio") else ROOT / "collections"
-)
-init_plugin_loader([str(COLLECTIONS)])
-
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster  # noqa: E402
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _definition, _material, _settings  # noqa: E402
-from bootstrap_cases import DEFAULT_TAG, EQUAL, FAILING, SEVERAL, WITHOUT_HOSTS, Case  # noqa: E402
-from bootstrap_mesh import Bench, group_of  # noqa: E402
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _definition, _material, _settings
+from bootstrap_cases import DEFAULT_TAG, EQUAL, FAILING, SEVERAL, WITHOUT_HOSTS, Case
+from bootstrap_mesh import Bench, group_of
+from conftest import COLLECTIONS
 
 FILES = ("cluster.env", "mesh.yaml", "root-cert.pem", "hosts")
 
@@ -237,7 +230,7 @@ def play(folder: pathlib.Path, istio: str, vms: str, *arguments: str) -> subproc
     """Runs PLAY with the kubeconfig known to a variable only."""
     (folder / "play.yml").write_text(PLAY.replace("VMS", vms).replace("ISTIO", istio))
     env = {key: value for key, value in os.environ.items() if key not in ("KUBECONFIG", "K8S_AUTH_KUBECONFIG")}
-    env.update(LAB_TEST_KUBECONFIG=os.environ["KUBECONFIG"], ANSIBLE_COLLECTIONS_PATH=str(COLLECTIONS))
+    env.update(LAB_TEST_KUBECONFIG=os.environ["KUBECONFIG"], ANSIBLE_COLLECTIONS_PATH=COLLECTIONS)
     ansible = pathlib.Path(sys.executable).with_name("ansible-playbook")
     return subprocess.run(
         [str(ansible), "-i", "localhost,", "-c", "local", "-e", f"folder={folder}", "-vvvv", *arguments, "play.yml"],
