@@ -185,9 +185,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     return Lab(tmp_path_factory.mktemp("playbooks"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def mesh(lab: Lab) -> Lab:
-    """The lab with everything that site.yml makes."""
+    """The lab with everything that site.yml makes. Each file brings it about anew: the one before may have broken things."""
     done = lab.playbook("site.yml")
     assert done.code == 0, done.output
     return lab
