@@ -57,11 +57,14 @@ def package_plan(facts: Facts, wanted: Facts, mesh_version: str | None) -> dict[
         mesh_version: istiod's version.
 
     Returns:
-        All of `wanted`, and `needed`, `reason` (or null), `installed` (the version on the machine or null).
+        All of `wanted`, and `needed`, `reason` (or null), `installed` (the version on the machine or null), `previous_url`
+        (where that can be had, or null).
     """
     package = facts.get("package") or {}
     installed, record = package.get("version"), package.get("record") or {}
-    plan = dict(wanted, needed=True, reason=None, installed=installed)
+    plan = dict(
+        wanted, needed=True, reason=None, installed=installed, previous_url=_previous_url(record, installed, wanted)
+    )
     if not installed:
         return dict(plan, reason="it is not installed")
     if package.get("status") != "installed":
@@ -78,6 +81,12 @@ def package_plan(facts: Facts, wanted: Facts, mesh_version: str | None) -> dict[
         if not checksum and record.get("source") != wanted.get("url"):
             return dict(plan, reason="the installed package came from elsewhere")
     return dict(plan, needed=False)
+
+
+def _previous_url(record: Facts, installed: str | None, wanted: Facts) -> str | None:
+    """Where the package that is installed can be had again."""
+    source = str(record.get("source") or "")
+    return source if installed and "://" in source and source != wanted.get("url") else None
 
 
 def _unsupported(installed: str, mesh: str | None) -> bool:
@@ -122,14 +131,49 @@ def start_reasons(facts: Facts) -> list[str]:
         reasons.append("the machine has not been proven to work with the sidecar yet")
     if (units.get("istio.service") or {}).get("active") != "active":
         reasons.append("the sidecar does not run")
-    capture = facts.get("capture") or {}
-    if capture.get("held"):
+    if (facts.get("capture") or {}).get("held"):
         reasons.append("the capture was taken away by the dead man's timer")
-    elif not capture.get("applied"):
-        reasons.append("the capture is off")
     if facts.get("stale_program"):
         reasons.append("the running program is not the installed one")
     return reasons
+
+
+def is_running(facts: Facts) -> bool:
+    """Whether the sidecar was proven and runs."""
+    unit = (facts.get("units") or {}).get("istio.service") or {}
+    return bool(unit.get("enabled")) and unit.get("active") == "active"
+
+
+def start_plan(facts: Facts, package: Facts, token: Facts, mesh: t.Sequence[str]) -> dict[str, t.Any]:
+    """What has to be started anew, and why.
+
+    Args:
+        facts: what `sidecar_info` returned.
+        package: what `package_plan` returned.
+        token: what `token_plan` returned.
+        mesh: reasons that the cluster gives.
+
+    Returns:
+        `what`: `restart` (of the sidecar, and the capture with it), `capture` (its rules alone, while the sidecar goes
+        on), or null; and `reasons`.
+    """
+    drift = facts.get("drift") or {}
+    effects = drift.get("effects") or []
+    restart = [*start_reasons(facts), *mesh]
+    capture: list[str] = []
+    if package["needed"]:
+        restart.append("the package has to be installed")
+    if token["discard"]:
+        restart.append("the certificate is of no use")
+    told = {line.split(":", 1)[0]: line.split(": ", 1)[1] for line in drift.get("reasons") or []}
+    for effect, into in (("restart", restart), ("capture", capture)):
+        if effect in effects:
+            into.append(f"changed: {told[effect]}" if effect in told else "an earlier run was cut off")
+    state = facts.get("capture") or {}
+    if not state.get("applied") and not state.get("held"):
+        capture.append("the capture is off")
+    what = "restart" if restart else "capture" if capture else None
+    return {"what": what, "reasons": restart + [reason for reason in capture if reason not in restart]}
 
 
 def identity_of(proxy_config: Facts) -> str | None:
@@ -157,11 +201,13 @@ def plan(facts: Facts, wanted: Facts) -> dict[str, t.Any]:
     Args:
         facts: what `sidecar_info` returned.
         wanted: `package` (see `wanted_package`), `proxy_config` and `files` of the group (null where they do not exist
-            yet), `inbound_ports` (or null), `tries` (of `pod_reach_info`), and what `_preflight.problems` wants.
+            yet), `inbound_ports` (or null), `tries` (of `pod_reach_info`), `mesh_reasons` (why the cluster wants the
+            sidecar started anew), `hold` (whether the package is to be held), and what `_preflight.problems` wants.
 
     Returns:
-        `package`, `token`, `start` (reasons), `pod_target` (what a pod should reach, or null) and `problems` (check,
-        found, expected, next_step, message).
+        `package`, `token`, `start` (see `start_plan`), `hold` (whether the hold has to be set), `drifted` (whether a file
+        differs), `running` (whether the sidecar was proven and runs), `work` (whether anything is to be done at all),
+        `pod_target` (what a pod should reach, or null) and `problems` (check, found, expected, next_step, message).
     """
     files = wanted.get("files") or {}
     mesh_version = wanted.get("mesh_version")
@@ -178,12 +224,18 @@ def plan(facts: Facts, wanted: Facts) -> dict[str, t.Any]:
         hosts=files.get("hosts", ""),
         pod_to_vm=tries,
     )
-    start = start_reasons(facts)
+    start = start_plan(facts, package, token, wanted.get("mesh_reasons") or [])
+    hold = bool(wanted.get("hold")) and not package["needed"] and not (facts.get("package") or {}).get("held")
+    drifted = bool((facts.get("drift") or {}).get("files"))
     return {
         "package": package,
         "token": token,
         "start": start,
-        "pod_target": pod_target(files, wanted) if start else None,
+        "running": is_running(facts),
+        "hold": hold,
+        "drifted": drifted or token["discard"],
+        "work": bool(package["needed"] or token["needed"] or start["what"] or hold or drifted),
+        "pod_target": pod_target(files, wanted) if start["what"] == "restart" else None,
         "problems": [
             {
                 "check": problem.check,

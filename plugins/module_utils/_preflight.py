@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _sidecar_version, _versions
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _durations, _sidecar_version, _versions
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 
 Facts = t.Mapping[str, t.Any]
@@ -23,6 +23,10 @@ MINIMUM_PYTHON = (3, 8)
 
 # istiod backdates certificates by two minutes; on a clock that is further behind, a fresh one is not valid yet.
 CLOCK_BEHIND = 120
+
+# Of certificates, in seconds. istiod refuses longer ones; shorter ones would be renewed all the time.
+MINIMUM_TTL = 600
+MAXIMUM_TTL = 2160 * 3600
 
 # Ansible's own connection plugins that hand a module its arguments without a file on the way.
 PIPELINING_CONNECTIONS = ("ssh", "local", "smart")
@@ -56,15 +60,18 @@ def problems(facts: Facts, expect: Facts) -> list[Problem]:
     for check in (
         _system,
         _rights,
+        _bypass,
         _disk,
         _versions_fit,
         _clock,
         _ports,
         _names,
         _environment,
+        _certificate_ttl,
         _gateway,
         _pods,
         _pods_back,
+        _capacity,
         _secrets,
     ):
         found += check(facts, expect)
@@ -111,6 +118,17 @@ def _rights(facts: Facts, expect: Facts) -> t.Iterator[Problem]:
             f"tasks run as user ID {facts.get('uid')} on the machine",
             "they run as root",
             "set ansible_user=root or ansible_become=true for this host",
+        )
+
+
+def _bypass(facts: Facts, expect: Facts) -> t.Iterator[Problem]:
+    bypassed = (facts.get("capture") or {}).get("bypassed")
+    if bypassed:
+        yield Problem(
+            "bypass",
+            f"somebody put the sidecar out of use on this machine, {bypassed}",
+            "a run does not undo what was done by hand in an emergency",
+            "once the cause is gone, run there: istio-capture resume, then istio-capture confirm; or leave this host out",
         )
 
 
@@ -277,6 +295,33 @@ def _pods_back(facts: Facts, expect: Facts) -> t.Iterator[Problem]:
         if cause == "firewall"
         else "give the cluster's nodes a route to the machine's network and allow it in the firewalls on the way",
     )
+
+
+def _capacity(facts: Facts, expect: Facts) -> t.Iterator[Problem]:
+    if expect.get("refused"):
+        yield Problem(
+            "capacity",
+            str(expect["refused"]),
+            "enough of a Service's machines go on serving while this one is restarted",
+            "mend those that do not serve (playbook verify), or raise vm_sidecar_restart_share",
+        )
+
+
+def _certificate_ttl(facts: Facts, expect: Facts) -> t.Iterator[Problem]:
+    asked = expect.get("certificate_ttl")
+    if not asked:
+        return
+    try:
+        seconds = _durations.seconds(str(asked))
+    except ValueError:
+        seconds = None
+    if seconds is None or not MINIMUM_TTL <= seconds <= MAXIMUM_TTL:
+        yield Problem(
+            "certificate_ttl",
+            f"vm_sidecar_certificate_ttl is {asked}",
+            "a duration as Go writes it, from 10m to 2160h, above which istiod refuses (MAX_WORKLOAD_CERT_TTL)",
+            "correct it; 24h is Istio's default",
+        )
 
 
 def _secrets(facts: Facts, expect: Facts) -> t.Iterator[Problem]:

@@ -77,6 +77,15 @@ def _resolver() -> str | None:
     return servers[0] if servers else None
 
 
+def ask_resolver(name: str, timeout: float) -> str:
+    """`ok` where the machine's resolver answers at all, else what came instead. Without a resolver there is none to fail."""
+    server = _resolver()
+    if server is None:
+        return "ok"
+    (answer,) = _reach.apart(lambda: _reach.each(lambda asked: _reach.dns(server, asked, timeout), [name]))
+    return "ok" if not answer["error"] and answer["code"] != _SERVFAIL else f"{server}: {_dns_words(answer)}"
+
+
 def _dns(wanted: Wanted) -> t.Iterator[dict[str, t.Any]]:
     server = _resolver()
     if server is None:

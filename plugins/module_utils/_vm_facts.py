@@ -60,8 +60,9 @@ def system() -> dict[str, t.Any]:
 
 
 def package(run: Run) -> dict[str, t.Any]:
-    """The sidecar's package: `version` (null if not installed), `status`, and our `record` of where it came from."""
-    shown = run(["dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", PACKAGE]).split()
+    """The sidecar's package: `version` (null if not installed), `status`, whether it is `held`, our `record` of its source."""
+    query = ["dpkg-query", "-W", "-f", "${db:Status-Want} ${db:Status-Status} ${Version}", PACKAGE]
+    want, *shown = run(query).split() or [""]
     record = read(_vm_files.PACKAGE_RECORD)
     try:
         recorded = json.loads(record) if record else None
@@ -71,6 +72,7 @@ def package(run: Run) -> dict[str, t.Any]:
     return {
         "version": shown[1] if present else None,
         "status": shown[0] if present else "absent",
+        "held": present and want == "hold",
         "record": recorded if present else None,
     }
 
@@ -197,7 +199,12 @@ def capture(run: Run) -> dict[str, t.Any]:
         applied = applied or " ISTIO_" in run([program])
     if not applied and os.path.exists("/usr/sbin/nft"):
         applied = "istio-proxy" in run(["/usr/sbin/nft", "list", "tables"])
-    return {"applied": applied, "held": os.path.exists(HELD)}
+    bypassed = read(_vm_files.BYPASSED)
+    return {
+        "applied": applied,
+        "held": os.path.exists(HELD),
+        "bypassed": bypassed.strip() or "by hand" if bypassed is not None else None,
+    }
 
 
 def hosts(names: t.Container[str]) -> list[dict[str, t.Any]]:
@@ -232,6 +239,10 @@ def sidecar_user() -> tuple[int, int] | None:
     return entry.pw_uid, entry.pw_gid
 
 
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.strip().isdigit() else None
+
+
 def collect(run: Run, names: t.Container[str]) -> dict[str, t.Any]:
     """All facts that cost no waiting; `run` runs a command and returns what it prints."""
     now = time.time()
@@ -251,4 +262,6 @@ def collect(run: Run, names: t.Container[str]) -> dict[str, t.Any]:
         hosts=hosts(names),
         disk=disk(),
         sidecar_env=sidecar_env,
+        pinned_address=_capture.parse_environment(read(_vm_files.UNIT_ENV) or "").get("ISTIO_SVC_IP"),
+        proven=_number(read(_vm_files.PROVEN)),
     )

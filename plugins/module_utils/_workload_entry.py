@@ -280,7 +280,7 @@ def _compare(
     if rivals:
         evidence = "{} is also claimed by {}".format(entry.address, ", ".join(rivals))
         return ("duplicate_address", evidence, "Istio takes an address as unique in its network: free it, or delete")
-    differing = _differences(expected, entry)
+    differing = differences(expected, entry)
     if differing:
         return differing
     if istiods and entry.controller and entry.controller not in istiods:
@@ -307,7 +307,8 @@ def _compare(
     return _FINE
 
 
-def _differences(expected: Expectation, entry: Entry) -> _Finding | None:
+def differences(expected: Expectation, entry: Entry) -> _Finding | None:
+    """What an entry has otherwise than expected: the reason, evidence and next step; None where all is the same."""
     if expected.address and entry.address != expected.address:
         return ("wrong_address", f"address {entry.address}, expected {expected.address}", _REONBOARD)
     if expected.network is not None and entry.network != expected.network:

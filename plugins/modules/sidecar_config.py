@@ -105,9 +105,12 @@ options:
         elements: str
         choices: [restart, capture, reload]
         default: []
-  package:
-    description: Where the installed package came from, C(source) and C(checksum), kept on the machine for the next run.
-    type: dict
+  way_back:
+    description:
+      - Whether the present files are kept, for M(hybridmesh.istio.sidecar_package) with O(hybridmesh.istio.sidecar_package#module:state=previous)
+        to go back to, unless it kept them already.
+    type: bool
+    default: false
   discard_certificate:
     description: Removes the workload certificate and its key, which are of no use for this group or mesh.
     type: bool
@@ -172,80 +175,13 @@ would:
   elements: str
 """
 
-import json
 import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _atomic, _capture, _vm_facts, _vm_files
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _atomic, _package, _vm_config, _vm_files
 
 TOKEN_FOLDER = _vm_files.FOLDERS[-1]
-
-
-def capture_options() -> dict[str, t.Any]:
-    """The argument spec of `capture`."""
-    ports = {"type": "list", "elements": "int", "default": []}
-    return {
-        "inbound_ports": {"type": "list", "elements": "str"},
-        "management_ports": dict(ports, default=[22]),
-        "exclude_inbound_ports": ports,
-        "outbound_ranges": {"type": "list", "elements": "str", "default": ["*"]},
-        "exclude_outbound_ranges": {"type": "list", "elements": "str", "default": []},
-        "exclude_outbound_ports": ports,
-        "exclude_interfaces": {"type": "list", "elements": "str", "default": []},
-        "environment": {"type": "dict", "default": {}},
-    }
-
-
-def as_text(values: t.Mapping[str, t.Any]) -> dict[str, str]:
-    """Variables as an environment has them: YAML's true is istio's `true`."""
-    return {str(name): str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
-
-
-def wanted_files(params: t.Mapping[str, t.Any]) -> list[_vm_files.File]:
-    """All files as they must be.
-
-    Raises:
-        ValueError: a value can't be written the way it must be.
-        KeyError: a file of the group is missing.
-    """
-    current = {path: _atomic.read(path) for path, _mode, _effects in _vm_files.GROUP_FILES.values()}
-    files = _vm_files.group_files(params["files"], current)
-    group = _capture.parse_environment(params["files"]["cluster.env"])
-    sidecar_env = _capture.parse_environment(_vm_facts.read(_vm_files.SIDECAR_ENV) or "")
-    capture = dict(params["capture"], environment=as_text(params["capture"]["environment"]))
-    files += [
-        _vm_files.File(
-            _vm_files.UNIT_ENV,
-            _vm_files.unit_environment(params["address"], as_text(params["environment"]), params["concurrency"]),
-            effects=("restart",),
-        ),
-        _vm_files.File(
-            _vm_files.CAPTURE_ENV,
-            _capture.render_environment(_capture.settings(group, sidecar_env, _capture.Wanted(**capture))),
-            effects=("capture",),
-        ),
-    ]
-    hosts = _atomic.read(_vm_files.HOSTS) or ""
-    files.append(_vm_files.File(_vm_files.HOSTS, _vm_files.managed_block(hosts, params["files"]["hosts"])))
-    return files
-
-
-def own_files(params: t.Mapping[str, t.Any]) -> list[_vm_files.File]:
-    """The role's own files, and the record of the package."""
-    files = [
-        _vm_files.File(item["path"], item["content"], "root", int(item["mode"], 8), tuple(item["effects"]))
-        for item in params["own_files"]
-    ]
-    if params["package"]:
-        record = json_text(params["package"])
-        files.append(_vm_files.File(_vm_files.PACKAGE_RECORD, record))
-    return files
-
-
-def json_text(value: t.Any) -> str:
-    """A value as a line of JSON, the same for the same value."""
-    return json.dumps(value, sort_keys=True) + "\n"
 
 
 def write_token(module: AnsibleModule) -> None:
@@ -290,44 +226,24 @@ def describe(change: _atomic.Change) -> dict[str, t.Any]:
 
 def configure(module: AnsibleModule) -> dict[str, t.Any]:
     """Compares, writes unless in check mode, and says what there is to tell."""
-    params = module.params
-    files = own_files(params)
-    folders: list[_vm_files.Folder] = []
-    if params["files"]:
-        files += wanted_files(params)
-        folders = list(_vm_files.FOLDERS)
-    changes: list[_atomic.Change] = []
-    reasons: dict[str, list[str]] = {}
-    for folder in folders:
-        change = _atomic.compare_folder(folder.path, folder.owner, folder.mode)
-        if change is not None:
-            changes.append(change)
-    effects: set[str] = set()
-    for item in files:
-        change = _atomic.compare_file(item.path, item.content, item.owner, item.mode)
-        if change is None:
-            continue
-        changes.append(change)
-        if change.after is None:
-            continue
-        effects.update(item.effects)
-        for effect in item.effects:
-            reasons.setdefault(effect, []).append(item.path)
-    recorded = _vm_facts.read(_vm_files.PENDING)
-    pending = _vm_files.merge_pending(recorded, effects)
-    if pending and (recorded or "").split() != pending:
+    found = _vm_config.compare(module.params)
+    changes = found.changes
+    if found.effects and (found.recorded or "").split() != found.effects:
         # Written first: should this run end here, the next one knows what is left to do.
-        note = _atomic.Change(_vm_files.PENDING, recorded, "\n".join(pending) + "\n", 0o644, "root")
+        text = "\n".join(found.effects) + "\n"
+        note = _atomic.Change(_vm_files.PENDING, found.recorded, text, 0o644, "root")
         if not module.check_mode:
             _atomic.apply([note])
     if changes and not module.check_mode:
+        if module.params["way_back"] and _package.remembered() is None:
+            _package.remember(None, None, None)
         _atomic.apply(changes)
     gone = discarded(module)
     result: dict[str, t.Any] = {
         "changed": bool(changes or gone),
         "files": [change.path for change in changes] + gone,
-        "effects": pending,
-        "reasons": [f"{effect}: {', '.join(paths)}" for effect, paths in sorted(reasons.items())],
+        "effects": found.effects,
+        "reasons": found.told,
         "diff": [describe(change) for change in changes] + [{"prepared": f"{path}: removed\n"} for path in gone],
     }
     if module.check_mode:
@@ -339,34 +255,14 @@ def configure(module: AnsibleModule) -> dict[str, t.Any]:
 def main() -> None:
     """Runs the module."""
     module = AnsibleModule(
-        argument_spec={
-            "files": {"type": "dict"},
-            "address": {"type": "str"},
-            "environment": {"type": "dict", "default": {}},
-            "concurrency": {"type": "int"},
-            "capture": {"type": "dict", "options": capture_options()},
-            "own_files": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "path": {"type": "path", "required": True},
-                    "content": {"type": "str", "required": True},
-                    "mode": {"type": "str", "default": "0644"},
-                    "effects": {
-                        "type": "list",
-                        "elements": "str",
-                        "choices": ["restart", "capture", "reload"],
-                        "default": [],
-                    },
-                },
-            },
-            "package": {"type": "dict"},
-            "discard_certificate": {"type": "bool", "default": False},
-            "token": {"type": "str", "no_log": True},
-        },
+        argument_spec=dict(
+            _vm_config.argument_spec(),
+            way_back={"type": "bool", "default": False},
+            discard_certificate={"type": "bool", "default": False},
+            token={"type": "str", "no_log": True},
+        ),
         required_by={"files": ["address", "capture"]},
-        mutually_exclusive=[["token", "files"], ["token", "package"]],
+        mutually_exclusive=[["token", "files"]],
         supports_check_mode=True,
     )
     try:

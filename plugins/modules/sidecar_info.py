@@ -47,6 +47,21 @@ options:
   controller_time:
     description: The controller's time in seconds since the epoch, to compare the machine's clock with.
     type: float
+  names_resolve:
+    description: Whether the machine's resolver is asked for the machine's own name. See RV(vm.resolver).
+    type: bool
+    default: false
+  certificate_timeout:
+    description: Seconds to wait until the workload certificate is valid, before anything is looked at.
+    type: int
+    default: 0
+  config:
+    description:
+      - The options O(hybridmesh.istio.sidecar_config#module:files), C(address), C(environment), C(concurrency),
+        C(capture) and C(own_files) that M(hybridmesh.istio.sidecar_config) would be given. The machine is compared with
+        them, so that one round trip tells whether anything has to be done.
+      - Without C(address) that of RV(vm.address) is taken. The ports of sshd are added to the management ports.
+    type: dict
   proof:
     description: What to look at with the capture on. Without it nothing is tried.
     type: dict
@@ -150,7 +165,25 @@ vm:
       description: C(present), C(remaining) (seconds), C(audiences) and C(subject) of the token on the machine.
       type: dict
     capture:
-      description: Whether the capture is C(applied), and whether it is C(held) off by the dead man's timer.
+      description:
+        - Whether the capture is C(applied), and whether it is C(held) off by the dead man's timer or C(bypassed) by hand
+          (the reason as text, or null).
+      type: dict
+    pinned_address:
+      description: The address that an earlier run pinned, null where none did.
+      type: str
+    proven:
+      description: When the machine was last seen to work with the capture on, in seconds since the epoch, or null.
+      type: int
+    resolver:
+      description: V(ok), or what came instead of an answer. That a name does not exist is an answer.
+      returned: with O(names_resolve)
+      type: str
+    drift:
+      description:
+        - Where the machine differs from O(config). C(files) are paths, C(effects) what they call for, C(reasons) which path
+          calls for what.
+      returned: with O(config)
       type: dict
 proof:
   description: The verdicts, each with C(check), C(ok), C(found), C(expected) and C(next_step).
@@ -164,7 +197,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _proof, _reach, _vm_facts
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _proof, _reach, _vm_config, _vm_facts
 
 # Where packets to anywhere would go; documentation addresses (RFC 5737) are never somebody's.
 ANYWHERE = "192.0.2.1"
@@ -217,6 +250,17 @@ def runner(module: AnsibleModule) -> _reach.Run:
     return run_if_there
 
 
+def drift(module: AnsibleModule, config: t.Mapping[str, t.Any], facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Where the machine differs from what sidecar_config would make of it."""
+    try:
+        found = _vm_config.compare(_vm_config.validated(config, facts["address"], facts["ssh_ports"]))
+    except (KeyError, ValueError) as error:
+        # A value that can't be written is told by the module that writes it, too.
+        module.fail_json(msg=f"config: {error}")
+        raise AssertionError("fail_json does not return") from error
+    return {"files": [change.path for change in found.changes], "effects": found.effects, "reasons": found.told}
+
+
 def prove(module: AnsibleModule, params: t.Mapping[str, t.Any], hostname: str) -> list[dict[str, t.Any]]:
     """The verdicts on what is reached with the capture on."""
     user = _vm_facts.sidecar_user()
@@ -246,6 +290,9 @@ def main() -> None:
             "timeout": {"type": "float", "default": 3.0},
             "names": {"type": "list", "elements": "str", "default": []},
             "controller_time": {"type": "float"},
+            "names_resolve": {"type": "bool", "default": False},
+            "certificate_timeout": {"type": "int", "default": 0},
+            "config": {"type": "dict"},
             "proof": {
                 "type": "dict",
                 "options": {
@@ -269,12 +316,19 @@ def main() -> None:
     except ValueError as error:
         module.fail_json(msg=f"targets: {error}")
     run = runner(module)
+    deadline = time.monotonic() + params["certificate_timeout"]
+    while time.monotonic() < deadline and not _vm_facts.certificate(time.time()).get("valid"):
+        time.sleep(0.5)
     facts = _vm_facts.collect(run, params["names"])
     if params["controller_time"] is not None:
         facts["clock_offset"] = round(facts["time"] - params["controller_time"], 3)
     facts["reach"] = try_all(params, facts["capture"]["applied"], run)
     towards = _reach.split_target(params["targets"][0])[0] if params["targets"] else ANYWHERE
     facts["address"] = _reach.source_address(towards)
+    if params["names_resolve"]:
+        facts["resolver"] = _proof.ask_resolver(facts["hostname"], params["timeout"])
+    if params["config"] is not None:
+        facts["drift"] = drift(module, params["config"], facts)
     result["vm"] = facts
     if params["proof"]:
         result["proof"] = prove(module, params, facts["hostname"])

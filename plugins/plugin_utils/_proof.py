@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import collections.abc
-import re
 import typing as t
+
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _tables
 
 OK = "ok"
 FAILED = "failed"
@@ -112,7 +113,7 @@ def prove(
         else:
             row = _absent(host, (probe, contact), failure, host in targeted, host in alive)
         rows.append(row)
-    rows.sort(key=lambda row: _natural(row["vm"]))
+    rows.sort(key=lambda row: _tables.natural(row["vm"]))
     counts = {state: sum(row["state"] == state for row in rows) for state in _WORDS}
     bad = [row for state in FAILING for row in rows if row["state"] == state]
     return {
@@ -122,11 +123,6 @@ def prove(
         "failed": [row["vm"] for row in bad],
         "lines": _lines(rows, counts),
     }
-
-
-def _natural(name: str) -> list[t.Any]:
-    """A key that sorts vm2 before vm10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def _finding(part: str, verdict: Mapping[str, t.Any]) -> Finding:
@@ -240,32 +236,26 @@ def _lines(rows: t.Sequence[Mapping[str, t.Any]], counts: Mapping[str, int]) -> 
     """The table. No line has what YAML would quote, so that columns stay aligned in every output format."""
     cells = [[title for title, _key in _COLUMNS]]
     cells += [[_cells(row)[key] for _title, key in _COLUMNS] for row in rows]
-    widths = [max(len(line[number]) for line in cells) for number in range(len(_COLUMNS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    lines = _tables.columns(cells)
     told = ", ".join(f"{counts[state]} {_WORDS[state]}" for state in _WORDS if counts[state])
     lines.append("{} {} - {}".format(len(rows), "VM" if len(rows) == 1 else "VMs", told or "nothing to prove"))
     for row in rows:
         if row["state"] == NOT_TESTED:
             lines.append(
-                _plain("{} - {} - this run would make that first".format(row["vm"], row["findings"][0]["reason"]))
+                _tables.plain(
+                    "{} - {} - this run would make that first".format(row["vm"], row["findings"][0]["reason"])
+                )
             )
         if row["state"] in (OK, NOT_TESTED):
             continue
         for finding in row["findings"]:
             parts = [row["vm"], finding["part"], finding["reason"], finding["evidence"], finding["next_step"]]
-            lines.append(_plain(" - ".join(part for part in _without_repeats(parts) if part)))
+            lines.append(_tables.plain(" - ".join(part for part in _without_repeats(parts) if part)))
     return lines
 
 
 def _without_repeats(parts: t.Iterable[str]) -> list[str]:
     return list(dict.fromkeys(parts))
-
-
-def _plain(text: str) -> str:
-    """Text that YAML writes without quotes."""
-    for bad, good in ((": ", " - "), (" #", " nr "), ("\n", " "), ("\t", " ")):
-        text = text.replace(bad, good)
-    return text.rstrip(": ")
 
 
 def _cells(row: Mapping[str, t.Any]) -> dict[str, str]:
@@ -285,10 +275,7 @@ def _cells(row: Mapping[str, t.Any]) -> dict[str, str]:
 def _certificate_cell(certificate: Mapping[str, t.Any]) -> str:
     if certificate.get("verdict") != OK:
         return str(certificate.get("verdict") or "-")
-    minutes = int(certificate["remaining_seconds"]) // 60
-    if minutes >= 48 * 60:
-        return f"ok,{minutes // 1440}d"
-    return f"ok,{minutes // 60}h{minutes % 60:02d}m"
+    return "ok," + _tables.span(int(certificate["remaining_seconds"]))
 
 
 def _targets_cell(targets: t.Sequence[Mapping[str, t.Any]]) -> str:

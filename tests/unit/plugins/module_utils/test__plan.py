@@ -127,19 +127,40 @@ RUNNING = {
 }
 
 
+NOTHING = {"needed": False, "discard": False}
+
+
 @pytest.mark.parametrize(
-    ("changes", "reasons"),
+    ("changes", "what", "reasons"),
     [
-        ({}, 0),
-        ({"capture": {"applied": False, "held": False}}, 1),
-        ({"capture": {"applied": False, "held": True}}, 1),
-        ({"stale_program": True}, 1),
-        ({"units": {}}, 2),
-        ({"units": {"istio.service": {"active": "active", "enabled": True}}}, 1),
+        ({}, None, 0),
+        ({"capture": {"applied": False, "held": False}}, "capture", 1),
+        ({"capture": {"applied": False, "held": True}}, "restart", 1),
+        ({"stale_program": True}, "restart", 1),
+        ({"units": {}}, "restart", 2),
+        ({"units": {"istio.service": {"active": "active", "enabled": True}}}, "restart", 1),
+        ({"drift": {"files": ["/etc/hosts"], "effects": [], "reasons": []}}, None, 0),
+        ({"drift": {"effects": ["capture"], "reasons": ["capture: /etc/hybridmesh/capture.env"]}}, "capture", 1),
+        ({"drift": {"effects": ["capture", "restart"], "reasons": []}}, "restart", 1),
     ],
 )
-def test_when_the_sidecar_is_started_under_supervision(changes, reasons):
-    assert len(_plan.start_reasons(dict(RUNNING, **changes))) == reasons
+def test_what_is_started_anew_under_supervision(changes, what, reasons):
+    found = _plan.start_plan(dict(RUNNING, **changes), NOTHING, NOTHING, [])
+    assert found["what"] == what
+    assert len(found["reasons"]) == reasons
+
+
+def test_the_reasons_for_a_restart_name_files_and_what_the_cluster_says():
+    drift = {"effects": ["restart"], "reasons": ["restart: /etc/istio/config/mesh"]}
+    found = _plan.start_plan(
+        dict(RUNNING, drift=drift), dict(NOTHING, needed=True), dict(NOTHING, discard=True), ["no entry"]
+    )
+    assert found["reasons"] == [
+        "no entry",
+        "the package has to be installed",
+        "the certificate is of no use",
+        "changed: /etc/istio/config/mesh",
+    ]
 
 
 def wanted(**more):
@@ -163,8 +184,25 @@ def test_a_proven_machine_gets_nothing():
     plan = _plan.plan(facts, wanted())
     assert not plan["package"]["needed"]
     assert not plan["token"]["needed"]
-    assert plan["start"] == []
+    assert plan["start"] == {"what": None, "reasons": []}
     assert plan["pod_target"] is None
+    assert not plan["work"]
+
+
+def test_a_package_that_is_not_held_is_work_but_no_restart():
+    facts = dict(copy.deepcopy(FACTS), **RUNNING)
+    facts["package"] = {"version": "1.31.0lab", "status": "installed", "record": None, "held": False}
+    facts["certificate"] = certificate(roots=_vm_files.fingerprints(ROOT))
+    plan = _plan.plan(facts, wanted(hold=True))
+    assert (plan["hold"], plan["work"], plan["start"]["what"]) == (True, True, None)
+    facts["package"]["held"] = True
+    assert not _plan.plan(facts, wanted(hold=True))["work"]
+
+
+def test_where_the_present_package_can_be_had_again():
+    record = {"source": RELEASES + "/1.30.0/deb/istio-sidecar.deb", "checksum": "x"}
+    assert package("1.30.0", record=record, version="1.31.0")["previous_url"] == record["source"]
+    assert package("1.30.0", record={"source": "/tmp/x.deb"}, version="1.31.0")["previous_url"] is None
 
 
 def test_problems_are_plain_data_with_a_message():

@@ -47,9 +47,9 @@ def test_units_without_systemd():
 @pytest.mark.parametrize(
     ("shown", "version", "status"),
     [
-        ("installed 1.31.0", "1.31.0", "installed"),
-        ("half-configured 1.31.0", "1.31.0", "half-configured"),
-        ("config-files 1.31.0", None, "absent"),
+        ("install installed 1.31.0", "1.31.0", "installed"),
+        ("install half-configured 1.31.0", "1.31.0", "half-configured"),
+        ("deinstall config-files 1.31.0", None, "absent"),
         ("", None, "absent"),
         ("dpkg-query: no packages found matching istio-sidecar", None, "absent"),
     ],
@@ -59,13 +59,18 @@ def test_package(shown, version, status):
     assert (found["version"], found["status"]) == (version, status)
 
 
+def test_whether_the_package_is_held():
+    assert _vm_facts.package(lambda command: "hold installed 1")["held"]
+    assert not _vm_facts.package(lambda command: "install installed 1")["held"]
+
+
 def test_package_record(tmp_path, monkeypatch):
     record = tmp_path / "package.json"
     monkeypatch.setattr(_vm_facts._vm_files, "PACKAGE_RECORD", str(record))
     record.write_text('{"source": "x"}')
-    assert _vm_facts.package(lambda command: "installed 1")["record"] == {"source": "x"}
+    assert _vm_facts.package(lambda command: "install installed 1")["record"] == {"source": "x"}
     record.write_text("{")
-    assert _vm_facts.package(lambda command: "installed 1")["record"] is None
+    assert _vm_facts.package(lambda command: "install installed 1")["record"] is None
 
 
 def test_who_listens_on_the_sidecar_s_ports(monkeypatch):
@@ -111,9 +116,14 @@ def test_the_port_that_the_connection_came_in_by(monkeypatch):
 )
 def test_capture(shown, applied, monkeypatch, tmp_path):
     monkeypatch.setattr(_vm_facts, "HELD", str(tmp_path / "held"))
-    assert _vm_facts.capture(lambda command: shown.get(command[0], "")) == {"applied": applied, "held": False}
+    monkeypatch.setattr(_vm_facts._vm_files, "BYPASSED", str(tmp_path / "bypassed"))
+    found = _vm_facts.capture(lambda command: shown.get(command[0], ""))
+    assert found == {"applied": applied, "held": False, "bypassed": None}
     (tmp_path / "held").touch()
-    assert _vm_facts.capture(lambda command: "")["held"] is True
+    (tmp_path / "bypassed").write_text("at noon: the shop is down\n")
+    found = _vm_facts.capture(lambda command: "")
+    assert found["held"] is True
+    assert found["bypassed"] == "at noon: the shop is down"
 
 
 def test_somebody_else_s_hosts_lines(tmp_path, monkeypatch):

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import pwd
 import stat
@@ -173,12 +172,6 @@ def test_a_mode_alone_is_mended_without_a_restart(machine):
 def test_values_are_what_istio_reads(machine):
     configure(environment={"ISTIO_META_X": True, "N": 5})
     assert "ISTIO_META_X=true\nISTIO_SVC_IP=10.88.0.21\nN=5\n" in (machine / "etc/hybridmesh/sidecar.env").read_text()
-
-
-def test_the_package_s_origin_is_kept(machine):
-    configure(package={"source": "http://x/p.deb", "checksum": "ab"})
-    record = json.loads((machine / "etc/hybridmesh/package.json").read_text())
-    assert record == {"source": "http://x/p.deb", "checksum": "ab"}
 
 
 def test_a_certificate_that_is_of_no_use_goes(machine):

@@ -1,0 +1,173 @@
+#!/usr/bin/python
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which Services virtual machines serve, and how many of each there are."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: workload_capacity_info
+short_description: Services of virtual machines, and who may be restarted together
+version_added: 0.1.0
+description:
+  - Reads which Services select the WorkloadEntries of virtual machines, how many VMs of each serve now, and divides the VMs
+    into waves, so that no Service loses more than O(share) of its VMs at a time.
+  - Only Services are counted; a ServiceEntry with a workloadSelector is not.
+  - Three requests for each namespace, however many VMs there are.
+author:
+  - hybridmesh.istio contributors (@hybridmesh)
+extends_documentation_fragment:
+  - hybridmesh.istio.attributes
+  - hybridmesh.istio.attributes.cluster
+  - hybridmesh.istio.cluster
+options:
+  vms:
+    description: The virtual machines.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: What it is called in the answer.
+        type: str
+        required: true
+      group:
+        description: Its WorkloadGroup, as C(namespace/name).
+        type: str
+        required: true
+      address:
+        description: Its address in the mesh.
+        type: str
+  restart:
+    description: Names of those that are to be restarted. By default all.
+    type: list
+    elements: str
+  running:
+    description:
+      - Names of those whose sidecar runs. Where such a one has no entry, or one that is not as its group says, it is among
+        those to be restarted, too, and RV(mend) tells why.
+    type: list
+    elements: str
+    default: []
+  share:
+    description: Share of a Service's VMs that may be out at a time, from 0 to 1. One VM always may, as long as no other is.
+    type: float
+    default: 0.34
+  canaries:
+    description: How many VMs make the first wave. V(0) treats the first wave as any other.
+    type: int
+    default: 0
+  most:
+    description: How many VMs make a wave at most. V(0) sets no limit.
+    type: int
+    default: 0
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Who may be restarted together
+  hybridmesh.istio.workload_capacity_info:
+    vms:
+      - {name: vm1, group: shop/billing, address: 192.0.2.21}
+      - {name: vm2, group: shop/billing, address: 192.0.2.22}
+    share: 0.5
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+vms:
+  description:
+    - By name, C(entry) (name or null), C(connected), C(healthy) (null without a probe), C(checked) (there is a probe),
+      C(serving), C(drained) (by this collection), C(services), and C(outdated), why the entry has to be made anew.
+  returned: always
+  type: dict
+services:
+  description: By C(namespace/name), how many VMs there are (C(total)) and C(serving).
+  returned: always
+  type: dict
+mend:
+  description: Why those of O(running) have to be restarted that the mesh does not have as it should, by name.
+  returned: always
+  type: dict
+waves:
+  description: Names of the VMs to restart, those that may be restarted together in a list each.
+  returned: always
+  type: list
+  elements: list
+refused:
+  description: Why a VM can't be restarted now, by name.
+  returned: always
+  type: dict
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _capacity, _cluster_module, _workload_entry
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
+from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
+from ansible_collections.hybridmesh.istio.plugins.module_utils._expectation import split_group
+
+API = "/apis/networking.istio.io/v1/namespaces"
+
+
+def read(cluster: Cluster, vms: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
+    """What `_capacity.survey` returns."""
+    entries: list[_workload_entry.Entry] = []
+    services: list[dict[str, t.Any]] = []
+    groups: dict[tuple[str, str], t.Any] = {}
+    for namespace in sorted({vm["namespace"] for vm in vms}):
+        found = cluster.list_all(f"{API}/{namespace}/workloadentries")
+        entries += [_workload_entry.entry_from(item) for item in found]
+        services += cluster.list_all(f"/api/v1/namespaces/{namespace}/services")
+    for vm in vms:
+        key = (vm["namespace"], vm["group"])
+        if key not in groups:
+            groups[key] = cluster.get("{}/{}/workloadgroups/{}".format(API, *key))
+    return _capacity.survey(vms, entries, services, groups)
+
+
+def run(module: AnsibleModule, cluster: Cluster) -> dict[str, t.Any]:
+    """Reads and divides."""
+    params = module.params
+    if not 0 <= params["share"] <= 1:
+        raise MeshError(f"share is {params['share']}", "a number from 0 to 1", "correct it, 0.34 is about a third")
+    vms = []
+    for vm in params["vms"]:
+        namespace, group = split_group(vm["group"])
+        if not namespace:
+            raise MeshError(f"the group of {vm['name']} is {group!r}", "namespace/name", "set mesh_workload_group so")
+        vms.append(dict(vm, namespace=namespace, group=group))
+    known = read(cluster, vms)
+    mend = _capacity.to_mend(known, params["running"])
+    names = [vm["name"] for vm in vms]
+    asked = set(names if params["restart"] is None else params["restart"]) | set(mend)
+    order = [name for name in names if name in asked]
+    found, refused = _capacity.waves(order, known, params["share"], params["canaries"], params["most"])
+    return dict(known, changed=False, mend=mend, waves=found, refused=refused)
+
+
+def main() -> None:
+    """Runs the module."""
+    _cluster_module.main(
+        {
+            "vms": _cluster_module.VMS,
+            "restart": {"type": "list", "elements": "str"},
+            "running": {"type": "list", "elements": "str", "default": []},
+            "share": {"type": "float", "default": 0.34},
+            "canaries": {"type": "int", "default": 0},
+            "most": {"type": "int", "default": 0},
+        },
+        run,
+    )
+
+
+if __name__ == "__main__":
+    main()

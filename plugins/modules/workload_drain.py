@@ -1,0 +1,276 @@
+#!/usr/bin/python
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes virtual machines out of their Services, back in, or out of the mesh."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: workload_drain
+short_description: Takes virtual machines out of the mesh's load balancing
+version_added: 0.1.0
+description:
+  - O(state=drained) sets the condition Healthy of the machines' WorkloadEntries to False, upon which istiod takes the
+    endpoints from all clients. It lasts until the sidecar connects anew and reports its health, or O(state=restored).
+  - istiod heeds the condition only where the group has a probe. Without one the entry is deleted instead; istiod makes it
+    anew when the sidecar connects again, at the latest when istiod ends its connection (30 minutes by default). Labels and
+    annotations that somebody added to that entry by hand are lost.
+  - O(state=restored) lifts drains of this module's, those which an aborted run left behind included.
+  - O(state=absent) deletes the entries of machines whose sidecar was stopped.
+author:
+  - hybridmesh.istio contributors (@hybridmesh)
+extends_documentation_fragment:
+  - hybridmesh.istio.attributes
+  - hybridmesh.istio.attributes.cluster
+  - hybridmesh.istio.cluster
+options:
+  state:
+    description: What to bring about.
+    type: str
+    choices: [drained, restored, absent]
+    default: drained
+  vms:
+    description: The virtual machines.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: What it is called in the answer.
+        type: str
+        required: true
+      group:
+        description: Its WorkloadGroup, as C(namespace/name).
+        type: str
+        required: true
+      address:
+        description: Its address in the mesh.
+        type: str
+  renew:
+    description: Names of those whose entry is deleted in any case, since it has to be made anew.
+    type: list
+    elements: str
+    default: []
+  workload:
+    description: A workload of the mesh as the client whose endpoints are watched.
+    type: dict
+    suboptions:
+      namespace:
+        description: Its namespace.
+        type: str
+        required: true
+      deployment:
+        description: Name of its Deployment.
+        type: str
+        required: true
+      container:
+        description: Not used; it is allowed so that the same dictionary serves other modules as well.
+        type: str
+  timeout:
+    description: Seconds to wait until the client no longer has the endpoints.
+    type: int
+    default: 15
+  settle:
+    description: Seconds to wait where there is no O(workload) to watch.
+    type: float
+    default: 3.0
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+seealso:
+  - module: hybridmesh.istio.workload_capacity_info
+"""
+
+EXAMPLES = r"""
+- name: Take a machine out before it is worked on
+  hybridmesh.istio.workload_drain:
+    vms:
+      - {name: vm1, group: shop/billing, address: 192.0.2.21}
+    workload: {namespace: shop, deployment: web}
+  delegate_to: localhost
+
+- name: And back in
+  hybridmesh.istio.workload_drain:
+    state: restored
+    vms:
+      - {name: vm1, group: shop/billing, address: 192.0.2.21}
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+vms:
+  description: By name, what was done, V(drained), V(deleted), V(restored) or V(nothing).
+  returned: always
+  type: dict
+still_seen:
+  description: Names of those that the watched client still had when the time was up.
+  returned: always
+  type: list
+  elements: str
+watched:
+  description: The client's pod as C(namespace/name), null where none was watched.
+  returned: always
+  type: str
+waited:
+  description: Seconds until the endpoints were gone.
+  returned: always
+  type: float
+"""
+
+import concurrent.futures
+import datetime
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.hybridmesh.istio.plugins.module_utils import (
+    _capacity,
+    _cluster_module,
+    _pod_reach,
+    _probe,
+    _workload_entry,
+)
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
+from ansible_collections.hybridmesh.istio.plugins.module_utils._exec import ExecError, Session
+from ansible_collections.hybridmesh.istio.plugins.module_utils._expectation import split_group
+from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
+
+API = "/apis/networking.istio.io/v1/namespaces"
+_THREADS = 8
+
+Pairs = t.List[t.Tuple[t.Dict[str, t.Any], _workload_entry.Entry]]
+
+
+def find(cluster: Cluster, vms: t.Sequence[dict[str, t.Any]]) -> Pairs:
+    """The machines that have an entry, each with it."""
+    wanted = {}
+    for vm in vms:
+        namespace, group = split_group(vm["group"])
+        wanted[namespace, group, vm["address"] or ""] = vm
+    pairs: Pairs = []
+    for namespace in sorted({key[0] for key in wanted}):
+        for item in cluster.list_all(f"{API}/{namespace}/workloadentries"):
+            entry = _workload_entry.entry_from(item)
+            found = wanted.get((entry.namespace, entry.group, entry.address))
+            if found is not None:
+                pairs.append((found, entry))
+    return pairs
+
+
+def intention(state: str, entry: _workload_entry.Entry, renew: bool) -> str:
+    """What has to be done to an entry."""
+    if state == "absent" or (state == "drained" and renew):
+        return "deleted"
+    if state == "restored":
+        return "restored" if _capacity.is_drained(entry) else "nothing"
+    if not entry.health_checked:
+        return "deleted"
+    return "drained" if entry.healthy is True else "nothing"
+
+
+def condition(healthy: bool) -> dict[str, t.Any]:
+    """The condition that istiod reads, as a merge patch of the status."""
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    said = {"type": "Healthy", "status": str(healthy), "lastProbeTime": now, "lastTransitionTime": now}
+    if not healthy:
+        said["message"] = f"{_capacity.DRAINED} at {now}; lifted when the sidecar starts anew, or by the next run"
+    return {"status": {"conditions": [said]}}
+
+
+def act(cluster: Cluster, entry: _workload_entry.Entry, what: str) -> None:
+    """Does it. An entry that went away meanwhile is as good as deleted."""
+    path = f"{API}/{entry.namespace}/workloadentries/{entry.name}"
+    try:
+        if what == "deleted":
+            cluster.request("DELETE", path)
+        elif what in ("drained", "restored"):
+            body = condition(what == "restored")
+            cluster.request("PATCH", path + "/status", body=body, content_type="application/merge-patch+json")
+    except ApiError as error:
+        if error.status != 404:
+            raise
+
+
+def seen_by(cluster: Cluster, namespace: str, pod: str, addresses: t.Container[str]) -> set[str]:
+    """Those addresses that are healthy endpoints of some Service for the client."""
+    command = ["pilot-agent", "request", "GET", "clusters"]
+    session = Session(cluster, namespace, pod, _pod_reach.SIDECAR, command, 20)
+    try:
+        clusters = _probe.parse_clusters(session.read_all(30))
+    finally:
+        session.close()
+    return {
+        _probe.endpoint_address(endpoint)
+        for name, endpoints in clusters.items()
+        if _probe.host_of(name)
+        for endpoint, stats in endpoints.items()
+        if _probe.endpoint_address(endpoint) in addresses and stats.get("health_flags", "healthy") == "healthy"
+    }
+
+
+def wait_until_gone(
+    cluster: Cluster, params: t.Mapping[str, t.Any], addresses: t.Mapping[str, str]
+) -> tuple[str | None, list[str], float]:
+    """Waits until a client has none of the addresses; (pod, names still seen, seconds)."""
+    started = time.monotonic()
+    workload = params["workload"]
+    try:
+        if not workload:
+            raise _pod_reach.NotTested("no client was named")
+        pod = _pod_reach.find_pod(cluster, workload["namespace"], workload["deployment"])
+        while True:
+            left = seen_by(cluster, workload["namespace"], pod, addresses)
+            if not left or time.monotonic() - started > params["timeout"]:
+                break
+            time.sleep(0.3)
+    except (_pod_reach.NotTested, ExecError):
+        time.sleep(params["settle"])
+        return None, [], round(time.monotonic() - started, 3)
+    watched = f"{workload['namespace']}/{pod}"
+    return watched, sorted(addresses[address] for address in left), round(time.monotonic() - started, 3)
+
+
+def run(module: AnsibleModule, cluster: Cluster) -> dict[str, t.Any]:
+    """Brings the state about."""
+    params = module.params
+    pairs = find(cluster, params["vms"])
+    done = {vm["name"]: "nothing" for vm in params["vms"]}
+    todo = []
+    for vm, entry in pairs:
+        what = intention(params["state"], entry, vm["name"] in params["renew"])
+        if what != "nothing":
+            done[vm["name"]] = what
+            todo.append((entry, what))
+    result: dict[str, t.Any] = {"changed": bool(todo), "vms": done, "still_seen": [], "watched": None, "waited": 0.0}
+    if module.check_mode or not todo:
+        return result
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(lambda pair: act(cluster, *pair), todo))
+    if params["state"] == "drained":
+        addresses = {entry.address: vm["name"] for vm, entry in pairs if done[vm["name"]] != "nothing"}
+        result["watched"], result["still_seen"], result["waited"] = wait_until_gone(cluster, params, addresses)
+    return result
+
+
+def main() -> None:
+    """Runs the module."""
+    _cluster_module.main(
+        {
+            "state": {"type": "str", "choices": ["drained", "restored", "absent"], "default": "drained"},
+            "vms": _cluster_module.VMS,
+            "renew": {"type": "list", "elements": "str", "default": []},
+            "workload": _cluster_module.WORKLOAD,
+            "timeout": {"type": "int", "default": 15},
+            "settle": {"type": "float", "default": 3.0},
+        },
+        run,
+    )
+
+
+if __name__ == "__main__":
+    main()

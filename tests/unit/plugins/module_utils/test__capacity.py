@@ -1,0 +1,115 @@
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tests of who may be restarted together."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _capacity
+from ansible_collections.hybridmesh.istio.plugins.module_utils._workload_entry import entry_from
+
+GROUP = {"metadata": {"name": "billing"}, "spec": {"probe": {}, "template": {"labels": {"app": "billing"}}}}
+SERVICE = {"metadata": {"namespace": "shop", "name": "billing"}, "spec": {"selector": {"app": "billing"}}}
+
+
+def entry(number, healthy="True", message="", labels=None, probe=True, connected=True):
+    annotations = {"istio.io/autoRegistrationGroup": "billing", "istio.io/connectedAt": "2026-11-24T10:00:00Z"}
+    if probe:
+        annotations["proxy.istio.io/health-checks-enabled"] = "true"
+    if not connected:
+        annotations["istio.io/disconnectedAt"] = "2026-11-24T11:00:00Z"
+    conditions = [{"type": "Healthy", "status": healthy, "message": message}] if healthy else []
+    return entry_from(
+        {
+            "metadata": {"name": f"billing-10.0.0.{number}", "namespace": "shop", "annotations": annotations},
+            "spec": {"address": f"10.0.0.{number}", "labels": labels or {"app": "billing"}},
+            "status": {"conditions": conditions},
+        }
+    )
+
+
+def vm(number):
+    return {"name": f"vm{number}", "namespace": "shop", "group": "billing", "address": f"10.0.0.{number}"}
+
+
+def survey(*entries, vms=8):
+    names = [vm(number) for number in range(1, vms + 1)]
+    return _capacity.survey(names, entries, [SERVICE], {("shop", "billing"): GROUP})
+
+
+def test_a_service_s_machines_are_counted():
+    found = survey(entry(1), entry(2, "False", "HTTP 500"), entry(3, "False", _capacity.DRAINED + " at noon"))
+    assert found["services"] == {"shop/billing": {"total": 3, "serving": 1}}
+    assert found["vms"]["vm1"]["serving"]
+    assert found["vms"]["vm1"]["services"] == ["shop/billing"]
+    assert [found["vms"][name]["drained"] for name in ("vm1", "vm2", "vm3")] == [False, False, True]
+    assert found["vms"]["vm4"]["entry"] is None
+
+
+@pytest.mark.parametrize(
+    ("healthy", "probe", "serving"),
+    [("True", True, True), (None, True, False), (None, False, True), ("False", False, False)],
+)
+def test_who_serves(healthy, probe, serving):
+    assert survey(entry(1, healthy, probe=probe))["vms"]["vm1"]["serving"] is serving
+
+
+def test_selectors_and_namespaces_are_heeded():
+    found = survey(entry(1, labels={"app": "other"}))
+    assert found["services"] == {}
+    assert found["vms"]["vm1"]["services"] == []
+
+
+def test_an_entry_that_is_as_the_group_was_before():
+    found = survey(entry(1, labels={"app": "old"}), entry(2))
+    assert "app=old" in found["vms"]["vm1"]["outdated"]
+    assert found["vms"]["vm2"]["outdated"] is None
+    mend = _capacity.to_mend(found, ["vm1", "vm2", "vm3"])
+    assert sorted(mend) == ["vm1", "vm3"]
+    assert "no WorkloadEntry" in mend["vm3"][0]
+
+
+def names(*numbers):
+    return [f"vm{number}" for number in numbers]
+
+
+def test_a_third_of_a_service_at_a_time():
+    known = survey(*(entry(number) for number in range(1, 9)))
+    waves, refused = _capacity.waves(names(*range(1, 9)), known, 0.34)
+    assert waves == [names(1, 2), names(3, 4), names(5, 6), names(7, 8)]
+    assert refused == {}
+
+
+def test_canaries_go_first_and_batches_are_bounded():
+    known = survey(*(entry(number) for number in range(1, 9)))
+    waves, _refused = _capacity.waves(names(*range(1, 9)), known, 0.5, canaries=1, most=3)
+    assert waves == [names(1), names(2, 3, 4), names(5, 6, 7), names(8)]
+
+
+def test_one_of_two_may_always_go():
+    waves, refused = _capacity.waves(names(1, 2), survey(entry(1), entry(2)), 0.0)
+    assert waves == [names(1), names(2)]
+    assert refused == {}
+
+
+def test_machines_that_serve_nothing_all_go_first():
+    waves, _refused = _capacity.waves(names(*range(1, 9)), survey(entry(1), entry(2)), 0.34)
+    assert waves == [names(1, 3, 4, 5, 6, 7, 8), names(2)]
+
+
+def test_nobody_goes_while_others_are_out():
+    known = survey(entry(1), entry(2), entry(9, "False", "HTTP 500"))
+    waves, refused = _capacity.waves(names(1, 2), known, 0.34)
+    assert waves == []
+    assert "1 of the 3 VMs" in refused["vm1"]
+
+
+def test_those_that_are_out_may_be_restarted_themselves():
+    known = survey(entry(1), entry(2, "False", "HTTP 500"), entry(3))
+    waves, refused = _capacity.waves(names(2), known, 0.34)
+    assert (waves, refused) == ([names(2)], {})
+
+
+def test_nothing_to_restart():
+    assert _capacity.waves([], survey(), 0.34) == ([], {})
