@@ -1,0 +1,72 @@
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter fleet_report."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _fleet
+
+DOCUMENTATION = r"""
+name: fleet_report
+author: hybridmesh.istio contributors (@hybridmesh)
+version_added: 0.1.0
+short_description: All virtual machines with version, expiry, capture and last proof
+description:
+  - Puts together what P(hybridmesh.istio.sidecar_renewal#filter) found, and lists every host, also those that could not be
+    reached.
+positional: _input
+options:
+  _input:
+    description: Inventory names of all virtual machines to list.
+    type: list
+    elements: str
+    required: true
+  renewals:
+    description: What was found on each, in the same order; null for hosts without.
+    type: list
+    elements: raw
+    required: true
+  contacts:
+    description: Result of the first task on each, in the same order. Read only where it says that the host failed.
+    type: list
+    elements: raw
+    required: true
+  now:
+    description: The time, in seconds since the epoch.
+    type: float
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Print it
+  ansible.builtin.debug:
+    msg: "{{ (ansible_play_hosts_all | hybridmesh.istio.fleet_report(found, contacts, now().timestamp())).lines }}"
+  run_once: true
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(lines), the table as lines; C(html), the same as a page; C(rows), a dictionary for each host with C(vm), C(state)
+      (V(ok), V(renewed), V(attention), V(failed), V(unreachable) or V(not_reached)), C(reasons) and the columns;
+      C(by_vm), the same by name; C(counts) by state; C(failed), the names of those that failed or could not be reached.
+  type: dict
+"""
+
+
+def fleet_report(
+    hosts: t.Iterable[str], renewals: t.Iterable[t.Any], contacts: t.Iterable[t.Any], now: float
+) -> dict[str, t.Any]:
+    """See DOCUMENTATION."""
+    return _fleet.report(list(hosts), list(renewals), list(contacts), float(now))
+
+
+class FilterModule:
+    """The filter."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """By name."""
+        return {"fleet_report": fleet_report}
