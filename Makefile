@@ -84,6 +84,11 @@ molecule: ## Molecule scenario `default`: site.yml on the lab, twice, proof, res
 test-lab: ## tests/lab with the installed artifact, on the lab
 	@$(STAGE) test-lab "tests/lab with the installed artifact" tools/test-lab "$(installed)"
 
+.PHONY: test-faults
+test-faults: bootstrap artifact ## Faults on the lab: first start, day 2, diagnosis (an hour; not part of make test)
+	@$(STAGE) lab "the lab: builds what is not in the cache yet, and starts the machines" $(MAKE) --no-print-directory lab
+	@$(STAGE) test-faults "tests/lab/faults with the installed artifact" tools/test-lab "$(installed)" --faults
+
 .PHONY: environments
 environments:
 	@$(STAGE) environments "virtual environments, made once for each set of requirements" tools/environment --all
@@ -101,6 +106,10 @@ bench-bootstrap: bootstrap ## The lookups against istioctl, and against the API 
 .PHONY: bench-verify
 bench-verify: bootstrap ## workload_entry_info with 10,000 WorkloadEntries against kubectl
 	@tools/bench/run verify
+
+.PHONY: bench-onboard
+bench-onboard: bootstrap ## onboard.yml against a shell script (needs make lab LAB_VMS=8)
+	@tools/bench/run onboard
 
 ##@ Documentation
 

@@ -8,6 +8,7 @@ Private to the collection. Pure.
 
 from __future__ import annotations
 
+import datetime
 import math
 import typing as t
 
@@ -53,6 +54,7 @@ def survey(
     entries: t.Sequence[_workload_entry.Entry],
     services: t.Iterable[Mapping],
     groups: t.Mapping[tuple[str, str], t.Any],
+    now: datetime.datetime,
 ) -> dict[str, t.Any]:
     """What is known of some VMs, and of the Services they serve.
 
@@ -61,10 +63,12 @@ def survey(
         entries: all WorkloadEntries of their namespaces.
         services: all Services of their namespaces.
         groups: the WorkloadGroups by (namespace, name); None for those that are missing.
+        now: the API server's time.
 
     Returns:
         `vms`: by name, with `entry` (or null), `connected`, `healthy` (null without a probe), `checked` (has a probe),
-        `serving`, `drained`, `services`, and `outdated` (why the entry has to be made anew, or null);
+        `serving`, `drained`, `services`, `outdated` (why the entry has to be made anew, or null) and `mute` (whether it holds no
+        report of its health, though it should by now);
         `services`: by name, with `total` and `serving` VMs.
     """
     by_service = selectors(services)
@@ -93,13 +97,23 @@ def survey(
             "drained": bool(found and is_drained(found)),
             "services": sorted(serving_at.get(f"{found.namespace}/{found.name}", [])) if found else [],
             "outdated": _outdated(vm, found, group) if found and group else None,
+            "mute": bool(found and _is_mute(found, now)),
         }
     return {"vms": result, "services": counts}
+
+
+def _is_mute(entry: _workload_entry.Entry, now: datetime.datetime) -> bool:
+    age = _workload_entry.seconds_since(entry.connected_at, now)
+    return entry.health_checked and entry.connected and entry.healthy is None and (age or 0) > _FIRST_REPORT
 
 
 def _outdated(vm: Mapping, entry: _workload_entry.Entry, group: Mapping) -> str | None:
     finding = _workload_entry.differences(expectation_from(vm, group), entry)
     return finding[1] if finding and finding[0] in _OUTDATED else None
+
+
+# A sidecar reports its first probe well within this time, in seconds.
+_FIRST_REPORT = 60
 
 
 def to_mend(known: Mapping, running: t.Iterable[str]) -> dict[str, list[str]]:
@@ -110,6 +124,9 @@ def to_mend(known: Mapping, running: t.Iterable[str]) -> dict[str, list[str]]:
         if state["entry"] is None:
             # istiod makes a deleted entry anew only for a new connection.
             reasons[name] = ["the sidecar runs, but the mesh has no WorkloadEntry for it"]
+        elif state["mute"]:
+            # The sidecar reports changes only, and its entry was made anew meanwhile.
+            reasons[name] = ["its WorkloadEntry holds no report of its health"]
         elif state["outdated"]:
             reasons[name] = [f"its WorkloadEntry is as the group was before: {state['outdated']}"]
     return reasons

@@ -233,7 +233,7 @@ def plan(facts: Facts, wanted: Facts) -> dict[str, t.Any]:
         "start": start,
         "running": is_running(facts),
         "hold": hold,
-        "drifted": drifted or token["discard"],
+        "drifted": drifted,
         "work": bool(package["needed"] or token["needed"] or start["what"] or hold or drifted),
         "pod_target": pod_target(files, wanted) if start["what"] == "restart" else None,
         "problems": [

@@ -289,7 +289,7 @@ def _compare(
             f"{entry.name} belongs to {entry.controller}, an istiod that is gone; since then nobody has updated it",
             "wait until the sidecar has connected to another istiod, or restart it; see istioctl proxy-status",
         )
-    age = _seconds_since(entry.connected_at, now)
+    age = seconds_since(entry.connected_at, now)
     if max_connection_age and age is not None and age > 1.5 * max_connection_age:
         return (
             "stale",
@@ -334,7 +334,7 @@ def _pairs(mapping: t.Mapping[str, t.Any]) -> str:
     return ", ".join(f"{key}={mapping[key]}" for key in sorted(mapping))
 
 
-def _seconds_since(timestamp: str, now: datetime.datetime) -> float | None:
+def seconds_since(timestamp: str, now: datetime.datetime) -> float | None:
     """Seconds between an RFC 3339 time, nanoseconds and all, and now; None where it can't be read."""
     head, _dot, fraction = timestamp.partition(".")
     zone = fraction.lstrip("0123456789") if fraction else ""

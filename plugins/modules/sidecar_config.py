@@ -111,10 +111,6 @@ options:
         to go back to, unless it kept them already.
     type: bool
     default: false
-  discard_certificate:
-    description: Removes the workload certificate and its key, which are of no use for this group or mesh.
-    type: bool
-    default: false
   token:
     description:
       - The service account token to put in place, for its owner only. Other options are not allowed beside it.
@@ -175,7 +171,6 @@ would:
   elements: str
 """
 
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -198,17 +193,6 @@ def write_token(module: AnsibleModule) -> None:
     if todo and not module.check_mode:
         _atomic.apply(todo)
     module.exit_json(changed=bool(todo), files=[change.path for change in todo], effects=[], reasons=[])
-
-
-def discarded(module: AnsibleModule) -> list[str]:
-    """Removes the certificate and the key where that is asked for; returns the paths."""
-    if not module.params["discard_certificate"]:
-        return []
-    paths = [path for path in (_vm_files.KEY, _vm_files.CERTIFICATE) if os.path.exists(path)]
-    if not module.check_mode:
-        for path in paths:
-            os.unlink(path)
-    return paths
 
 
 def describe(change: _atomic.Change) -> dict[str, t.Any]:
@@ -238,17 +222,15 @@ def configure(module: AnsibleModule) -> dict[str, t.Any]:
         if module.params["way_back"] and _package.remembered() is None:
             _package.remember(None, None, None)
         _atomic.apply(changes)
-    gone = discarded(module)
     result: dict[str, t.Any] = {
-        "changed": bool(changes or gone),
-        "files": [change.path for change in changes] + gone,
+        "changed": bool(changes),
+        "files": [change.path for change in changes],
         "effects": found.effects,
         "reasons": found.told,
-        "diff": [describe(change) for change in changes] + [{"prepared": f"{path}: removed\n"} for path in gone],
+        "diff": [describe(change) for change in changes],
     }
     if module.check_mode:
         result["would"] = [f"would {change.what} {change.path}" for change in changes]
-        result["would"] += [f"would remove {path}" for path in gone]
     return result
 
 
@@ -258,7 +240,6 @@ def main() -> None:
         argument_spec=dict(
             _vm_config.argument_spec(),
             way_back={"type": "bool", "default": False},
-            discard_certificate={"type": "bool", "default": False},
             token={"type": "str", "no_log": True},
         ),
         required_by={"files": ["address", "capture"]},

@@ -50,6 +50,21 @@ options:
     type: list
     elements: str
     default: []
+  workload:
+    description: A workload of the mesh as a client. Whether it has the machines as endpoints is told then.
+    type: dict
+    suboptions:
+      namespace:
+        description: Its namespace.
+        type: str
+        required: true
+      deployment:
+        description: Name of its Deployment.
+        type: str
+        required: true
+      container:
+        description: Not used; it is allowed so that the same dictionary serves other modules as well.
+        type: str
   share:
     description: Share of a Service's VMs that may be out at a time, from 0 to 1. One VM always may, as long as no other is.
     type: float
@@ -85,7 +100,12 @@ RETURN = r"""
 vms:
   description:
     - By name, C(entry) (name or null), C(connected), C(healthy) (null without a probe), C(checked) (there is a probe),
-      C(serving), C(drained) (by this collection), C(services), and C(outdated), why the entry has to be made anew.
+      C(serving), C(drained) (by this collection), C(services), C(outdated), why the entry has to be made anew, and
+      C(mute), whether it holds no report of its health, though it should by now.
+  returned: always
+  type: dict
+seen:
+  description: For each machine, whether the client has it as an endpoint. Null where no client could be asked.
   returned: always
   type: dict
 services:
@@ -107,12 +127,21 @@ refused:
   type: dict
 """
 
+import datetime
+import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _capacity, _cluster_module, _workload_entry
+from ansible_collections.hybridmesh.istio.plugins.module_utils import (
+    _capacity,
+    _clients,
+    _cluster_module,
+    _pod_reach,
+    _workload_entry,
+)
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
+from ansible_collections.hybridmesh.istio.plugins.module_utils._exec import ExecError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._expectation import split_group
 
 API = "/apis/networking.istio.io/v1/namespaces"
@@ -131,7 +160,23 @@ def read(cluster: Cluster, vms: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, 
         key = (vm["namespace"], vm["group"])
         if key not in groups:
             groups[key] = cluster.get("{}/{}/workloadgroups/{}".format(API, *key))
-    return _capacity.survey(vms, entries, services, groups)
+    now = datetime.datetime.fromtimestamp(cluster.server_time or time.time(), datetime.timezone.utc)
+    return _capacity.survey(vms, entries, services, groups, now)
+
+
+def seen(
+    cluster: Cluster, workload: t.Mapping[str, t.Any] | None, vms: t.Sequence[t.Mapping[str, t.Any]]
+) -> dict[str, bool] | None:
+    """Whether a client has the machines as endpoints; None where there is none to ask."""
+    if not workload:
+        return None
+    namespace = workload["namespace"]
+    try:
+        pod = _pod_reach.find_pod(cluster, namespace, workload["deployment"])
+        found = _clients.seen_by(cluster, namespace, pod, {vm["address"] for vm in vms})
+    except (_pod_reach.NotTested, ExecError):
+        return None
+    return {vm["name"]: vm["address"] in found for vm in vms}
 
 
 def run(module: AnsibleModule, cluster: Cluster) -> dict[str, t.Any]:
@@ -151,6 +196,7 @@ def run(module: AnsibleModule, cluster: Cluster) -> dict[str, t.Any]:
     asked = set(names if params["restart"] is None else params["restart"]) | set(mend)
     order = [name for name in names if name in asked]
     found, refused = _capacity.waves(order, known, params["share"], params["canaries"], params["most"])
+    known["seen"] = seen(cluster, params["workload"], vms)
     return dict(known, changed=False, mend=mend, waves=found, refused=refused)
 
 
@@ -161,6 +207,7 @@ def main() -> None:
             "vms": _cluster_module.VMS,
             "restart": {"type": "list", "elements": "str"},
             "running": {"type": "list", "elements": "str", "default": []},
+            "workload": _cluster_module.WORKLOAD,
             "share": {"type": "float", "default": 0.34},
             "canaries": {"type": "int", "default": 0},
             "most": {"type": "int", "default": 0},

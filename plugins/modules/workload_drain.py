@@ -130,13 +130,13 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import (
     _capacity,
+    _clients,
     _cluster_module,
     _pod_reach,
-    _probe,
     _workload_entry,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
-from ansible_collections.hybridmesh.istio.plugins.module_utils._exec import ExecError, Session
+from ansible_collections.hybridmesh.istio.plugins.module_utils._exec import ExecError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._expectation import split_group
 from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
 
@@ -196,23 +196,6 @@ def act(cluster: Cluster, entry: _workload_entry.Entry, what: str) -> None:
             raise
 
 
-def seen_by(cluster: Cluster, namespace: str, pod: str, addresses: t.Container[str]) -> set[str]:
-    """Those addresses that are healthy endpoints of some Service for the client."""
-    command = ["pilot-agent", "request", "GET", "clusters"]
-    session = Session(cluster, namespace, pod, _pod_reach.SIDECAR, command, 20)
-    try:
-        clusters = _probe.parse_clusters(session.read_all(30))
-    finally:
-        session.close()
-    return {
-        _probe.endpoint_address(endpoint)
-        for name, endpoints in clusters.items()
-        if _probe.host_of(name)
-        for endpoint, stats in endpoints.items()
-        if _probe.endpoint_address(endpoint) in addresses and stats.get("health_flags", "healthy") == "healthy"
-    }
-
-
 def wait_until_gone(
     cluster: Cluster, params: t.Mapping[str, t.Any], addresses: t.Mapping[str, str]
 ) -> tuple[str | None, list[str], float]:
@@ -224,7 +207,7 @@ def wait_until_gone(
             raise _pod_reach.NotTested("no client was named")
         pod = _pod_reach.find_pod(cluster, workload["namespace"], workload["deployment"])
         while True:
-            left = seen_by(cluster, workload["namespace"], pod, addresses)
+            left = _clients.seen_by(cluster, workload["namespace"], pod, addresses)
             if not left or time.monotonic() - started > params["timeout"]:
                 break
             time.sleep(0.3)

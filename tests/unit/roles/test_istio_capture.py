@@ -63,6 +63,9 @@ class Machine:
             ("export PATH=", f"export PATH={self.folder}/bin:"),
             ("settings=/etc/hybridmesh/capture.env", f"settings={self.folder}/settings"),
             ("pending=/etc/hybridmesh/pending", f"pending={self.folder}/pending"),
+            ("proven=/etc/hybridmesh/proven", f"proven={self.folder}/proven"),
+            ("bypassed=/etc/hybridmesh/bypassed", f"bypassed={self.folder}/bypassed"),
+            ("certificates=/etc/certs", f"certificates={self.folder}"),
             ("state=/run/hybridmesh\n", f"state={self.state}\n"),
             ("agent=/usr/local/bin/pilot-agent", f"agent={self.folder}/bin/pilot-agent"),
         ):
@@ -236,3 +239,44 @@ def test_usage():
     result = subprocess.run([str(SCRIPT)], capture_output=True, text=True, timeout=10, check=False)
     assert result.returncode == 2
     assert "trial R S" in result.stderr
+
+
+def test_bypass_takes_rules_away_at_once_and_keeps_them_away(machine):
+    machine.run("apply", "--now")
+    result = machine.run("bypass", "the", "shop", "is", "down")
+    assert result.returncode == 0, result.stderr
+    assert machine.rules.read_text() == ""
+    assert machine.called("systemctl disable --quiet istio-capture.service istio.service")
+    assert "the shop is down" in (machine.folder / "bypassed").read_text()
+    # Not a failure: systemd would try again and again.
+    again = machine.run("apply", "--now")
+    assert (again.returncode, machine.rules.read_text()) == (0, "")
+    assert "bypassed" in again.stderr
+    assert machine.run("trial", "1", "1").returncode == 1
+
+
+def test_a_useless_certificate_goes_while_the_sidecar_is_stopped(machine):
+    for name in ("key.pem", "cert-chain.pem", "root-cert.pem"):
+        (machine.folder / name).write_text("x")
+    machine.run("trial", "1", "1", "discard")
+    assert not (machine.folder / "key.pem").exists()
+    assert not (machine.folder / "cert-chain.pem").exists()
+    assert (machine.folder / "root-cert.pem").exists()
+    assert machine.called("systemctl stop istio.service")[0] < machine.called("systemctl restart istio.service")[0]
+
+
+def test_confirm_notes_when_the_machine_was_proven(machine):
+    machine.run("apply", "--now")
+    assert machine.run("confirm").returncode == 0
+    assert (machine.folder / "proven").read_text().strip().isdigit()
+
+
+def test_quiet_counts_connections_from_elsewhere(machine):
+    machine.command(
+        "ss",
+        "printf '%s\\n' '0 0 10.0.0.1:15006 10.0.0.9:40000' '0 0 10.0.0.1:10000 127.0.0.6:40001' "
+        "'0 0 [::ffff:10.0.0.1]:15006 [::ffff:10.0.0.9]:1'",
+    )
+    result = machine.run("quiet", "1")
+    assert result.stdout.strip() == "2"
+    assert machine.called("sport = :10000")

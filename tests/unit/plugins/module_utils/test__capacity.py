@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _capacity
 from ansible_collections.hybridmesh.istio.plugins.module_utils._workload_entry import entry_from
 
+NOW = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)
 GROUP = {"metadata": {"name": "billing"}, "spec": {"probe": {}, "template": {"labels": {"app": "billing"}}}}
 SERVICE = {"metadata": {"namespace": "shop", "name": "billing"}, "spec": {"selector": {"app": "billing"}}}
 
@@ -35,7 +38,7 @@ def vm(number):
 
 def survey(*entries, vms=8):
     names = [vm(number) for number in range(1, vms + 1)]
-    return _capacity.survey(names, entries, [SERVICE], {("shop", "billing"): GROUP})
+    return _capacity.survey(names, entries, [SERVICE], {("shop", "billing"): GROUP}, NOW)
 
 
 def test_a_service_s_machines_are_counted():
@@ -68,6 +71,12 @@ def test_an_entry_that_is_as_the_group_was_before():
     mend = _capacity.to_mend(found, ["vm1", "vm2", "vm3"])
     assert sorted(mend) == ["vm1", "vm3"]
     assert "no WorkloadEntry" in mend["vm3"][0]
+
+
+def test_an_entry_without_a_report_of_its_health():
+    found = survey(entry(1, None), entry(2, None, probe=False), entry(3, "False"))
+    assert [found["vms"][name]["mute"] for name in ("vm1", "vm2", "vm3")] == [True, False, False]
+    assert list(_capacity.to_mend(found, ["vm1", "vm2", "vm3"])) == ["vm1"]
 
 
 def names(*numbers):

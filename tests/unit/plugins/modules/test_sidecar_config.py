@@ -174,18 +174,6 @@ def test_values_are_what_istio_reads(machine):
     assert "ISTIO_META_X=true\nISTIO_SVC_IP=10.88.0.21\nN=5\n" in (machine / "etc/hybridmesh/sidecar.env").read_text()
 
 
-def test_a_certificate_that_is_of_no_use_goes(machine):
-    configure()
-    for name in ("key.pem", "cert-chain.pem"):
-        (machine / "etc/certs" / name).write_text("x")
-    assert configure(check=True, discard_certificate=True)["changed"]
-    assert (machine / "etc/certs/key.pem").exists()
-    result = configure(discard_certificate=True)
-    assert result["changed"]
-    assert not (machine / "etc/certs/key.pem").exists()
-    assert not configure(discard_certificate=True)["changed"]
-
-
 def test_a_token_is_for_its_owner_only_and_never_shown(machine):
     result = run(token="a.SECRET.c")
     path = machine / "var/run/secrets/tokens/istio-token"

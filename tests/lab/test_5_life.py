@@ -1,0 +1,333 @@
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The life of a sidecar on machines that carry traffic: upgrade, change, renewal, bypass, removal. One test builds on another."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import time
+
+import pytest
+import yaml
+
+from .conftest import ADDRESSES, PROJECT, Lab, Run
+from .traffic import from_machine, from_pod
+
+VMS = ("vm1", "vm2")
+OLD, NEW = "1.30.4", "1.31.0"
+NAMESPACE, GROUP = "chapter10vm", "envoydummy"
+
+
+def version(lab: Lab, vm: str) -> str:
+    return lab.ssh(vm, "dpkg-query -W -f '${Version}' istio-sidecar").strip()
+
+
+def process(lab: Lab, vm: str) -> str:
+    """The sidecar's own process: another number means that it was restarted."""
+    return lab.ssh(vm, "systemctl show -p MainPID --value istio").strip()
+
+
+def healthy(lab: Lab, vm: str) -> bool:
+    entry = json.loads(
+        lab.kubectl("get", "workloadentry", "-n", NAMESPACE, f"{GROUP}-{ADDRESSES[vm]}-network1", "-o", "json")
+    )
+    return [item["status"] for item in entry["status"]["conditions"] if item["type"] == "Healthy"] == ["True"]
+
+
+def succeeded(run: Run) -> Run:
+    assert run.code == 0, run.output
+    return run
+
+
+@pytest.fixture(scope="module")
+def old(lab: Lab) -> Lab:
+    """A whole mesh of the older version, from nothing; then istiod and the gateway of the newer one."""
+    lab.reset()
+    succeeded(lab.playbook("site.yml", variables={"control_plane_version": f"{OLD}-lab"}))
+    assert {version(lab, vm) for vm in VMS} == {f"{OLD}lab"}
+    succeeded(lab.playbook("playbooks/mesh.yml", variables={"control_plane_allow_upgrade": True}))
+    return lab
+
+
+def test_istiod_alone_is_upgraded_first(old: Lab) -> None:
+    # A sidecar that istiod supports stays until it is asked for.
+    run = succeeded(old.playbook("playbooks/onboard.yml"))
+    assert run.changed == 0, run.output
+    assert {version(old, vm) for vm in VMS} == {f"{OLD}lab"}
+
+
+def test_check_mode_of_an_upgrade_tells_and_changes_nothing(old: Lab) -> None:
+    before = {vm: old.state_of(vm) for vm in VMS}
+    run = succeeded(old.playbook("playbooks/upgrade.yml", "--check", "--diff"))
+    assert f"would install http://10.88.0.10:8000/releases/{NEW}-lab/deb/istio-sidecar.deb" in run.words
+    assert "would take it out of its Services first" in run.words
+    assert {vm: old.state_of(vm) for vm in VMS} == before
+
+
+def test_a_canary_that_fails_goes_back_and_stops_the_rest(old: Lab) -> None:
+    environment = old.ssh("vm1", "cat /etc/hybridmesh/sidecar.env")
+    with from_pod() as traffic:
+        run = old.playbook(
+            "playbooks/upgrade.yml",
+            # There is no such user, so the start script ends at once.
+            variables={"vm_sidecar_environment": {"EXEC_USER": "nobody-there"}, "vm_sidecar_ready_timeout": 8},
+        )
+    traffic.told("an upgrade whose canary fails")
+
+    assert run.code != 0
+    assert f"went back to what it had before (version {OLD}lab)" in run.words, run.output
+    assert "Not touched, since vm1 failed before it" in run.words, run.output
+    assert {vm: version(old, vm) for vm in VMS} == dict.fromkeys(VMS, f"{OLD}lab")
+    assert old.ssh("vm1", "cat /etc/hybridmesh/sidecar.env") == environment
+    assert all(healthy(old, vm) for vm in VMS)
+    assert traffic.failed == 0, traffic.statuses
+
+
+def test_an_upgrade_loses_no_request(old: Lab) -> None:
+    old.ssh("vm1", "echo '# edited' >> /var/lib/istio/envoy/envoy_bootstrap_tmpl.json")
+    old.ssh("vm2", "echo 'export MY_OWN=kept' >> /var/lib/istio/envoy/sidecar.env")
+    with from_pod() as inbound, from_machine("vm1") as outbound:
+        run = succeeded(old.playbook("playbooks/upgrade.yml"))
+    inbound.told("an upgrade of two VMs, requests to their Service")
+    outbound.told("an upgrade of two VMs, requests from one of them")
+
+    assert inbound.failed == 0, inbound.statuses
+    assert inbound.sent > 100
+    assert {version(old, vm) for vm in VMS} == {f"{NEW}lab"}
+    assert [old.ssh(vm, "apt-mark showhold").strip() for vm in VMS] == ["istio-sidecar"] * 2
+    # One after the other, since one of two is all that may be out.
+    assert run.words.count("Drain | Take the machines out of their Services] ***") == 2
+    assert "MY_OWN=kept" in old.ssh("vm2", "cat /var/lib/istio/envoy/sidecar.env")
+    assert "# edited" not in old.ssh("vm1", "cat /var/lib/istio/envoy/envoy_bootstrap_tmpl.json")
+    assert "# edited" in old.ssh("vm1", "cat /var/lib/istio/envoy/envoy_bootstrap_tmpl.json.dpkg-old")
+    # Nothing is left of the way back but the package that is installed now.
+    assert old.ssh("vm1", "ls /var/cache/hybridmesh /var/lib/hybridmesh").split() == [
+        "/var/cache/hybridmesh:",
+        f"istio-sidecar_{NEW}lab.deb",
+        "/var/lib/hybridmesh:",
+    ]
+
+
+def test_an_upgrade_that_is_done_changes_nothing(old: Lab) -> None:
+    run = succeeded(old.playbook("playbooks/upgrade.yml", "-vvv"))
+    assert run.changed == 0, run.output
+    assert [run.round_trips(ADDRESSES[vm]) for vm in VMS] == [1, 1]
+
+
+def test_a_newer_sidecar_than_istiod_is_refused(mesh: Lab) -> None:
+    run = mesh.playbook("playbooks/upgrade.yml", "--limit", "vm1", variables={"vm_sidecar_version": "1.32.0"})
+    assert run.code != 0
+    assert "newer than the control plane" in run.words
+    assert run.changed == 0
+
+
+def test_nothing_to_do_costs_one_round_trip(mesh: Lab) -> None:
+    run = succeeded(mesh.playbook("playbooks/onboard.yml", "-vvv"))
+    assert run.changed == 0, run.output
+    assert [run.round_trips(ADDRESSES[vm]) for vm in VMS] == [1, 1]
+
+
+def test_other_capture_settings_leave_the_sidecar_running(mesh: Lab) -> None:
+    before = process(mesh, "vm1")
+    options = {"vm_sidecar_exclude_outbound_ports": [2049]}
+    run = succeeded(mesh.playbook("playbooks/onboard.yml", "--limit", "vm1", variables=options))
+    assert "The capture is made anew, the sidecar goes on: changed: /etc/hybridmesh/capture.env" in run.words
+    assert process(mesh, "vm1") == before
+    assert "2049" in mesh.ssh("vm1", "iptables-save; iptables-legacy-save")
+    succeeded(mesh.playbook("playbooks/onboard.yml", "--limit", "vm1"))
+    assert "2049" not in mesh.ssh("vm1", "iptables-save; iptables-legacy-save")
+
+
+def test_a_new_gateway_address_restarts_nothing(mesh: Lab) -> None:
+    before = process(mesh, "vm1")
+    options = {"vm_sidecar_gateway_address": "10.88.0.10"}
+    node_port = mesh.kubectl(
+        "get", "svc", "-n", "istio-system", "istio-eastwestgateway", "-o", "jsonpath={.spec.ports[0].nodePort}"
+    )
+    # The node stands for another load balancer: its port 15012 leads to the gateway.
+    rule = f"PREROUTING -t nat -p tcp -d 10.88.0.10 --dport 15012 -j REDIRECT --to-ports {node_port}"
+    mesh.ssh("cluster1", f"iptables -I {rule}")
+    try:
+        run = succeeded(mesh.playbook("playbooks/onboard.yml", "--limit", "vm1", variables=options))
+        assert run.recap["vm1"]["changed"] == 1, run.output
+        assert "10.88.0.10 istiod.istio-system.svc" in mesh.ssh("vm1", "cat /etc/hosts")
+        assert process(mesh, "vm1") == before
+    finally:
+        mesh.ssh("cluster1", f"iptables -D {rule}")
+        succeeded(mesh.playbook("playbooks/onboard.yml", "--limit", "vm1"))
+
+
+def test_new_labels_of_the_group_reach_its_entries(mesh: Lab) -> None:
+    """istio/istio#37868: an entry keeps the labels of its first registration."""
+    groups = yaml.safe_load((PROJECT / "inventories/lab/group_vars/all/mesh.yml").read_text())
+    wanted = json.loads(json.dumps(groups["workload_group_groups"]))
+    wanted[0]["labels"]["track"] = "stable"
+    with from_pod() as traffic:
+        run = succeeded(mesh.playbook("playbooks/onboard.yml", variables={"workload_group_groups": wanted}))
+    traffic.told("new labels on a group")
+    assert "track=stable" in run.words
+    labels = mesh.kubectl("get", "workloadentry", "-n", NAMESPACE, "-l", "track=stable", "-o", "name").split()
+    assert len(labels) == len(VMS)
+    assert traffic.failed == 0, traffic.statuses
+    succeeded(mesh.playbook("playbooks/onboard.yml"))
+
+
+def test_renew_of_a_healthy_machine_costs_one_round_trip(mesh: Lab, tmp_path: pathlib.Path) -> None:
+    page = tmp_path / "fleet.html"
+    run = succeeded(mesh.playbook("playbooks/renew.yml", "-vvv", variables={"mesh_verify_fleet_html": str(page)}))
+    assert run.changed == 0, run.output
+    assert [run.round_trips(ADDRESSES[vm]) for vm in VMS] == [1, 1]
+    assert "2 VMs - 2 ok" in run.words
+    assert page.read_text().count("<tr") == 1 + len(VMS)
+
+
+def test_renew_brings_tokens_without_a_restart(mesh: Lab) -> None:
+    before = [process(mesh, vm) for vm in VMS]
+    tokens = [mesh.ssh(vm, "cat /var/run/secrets/tokens/istio-token") for vm in VMS]
+    run = succeeded(mesh.playbook("playbooks/renew.yml", variables={"vm_sidecar_renew_all": True}))
+    assert "2 VMs - 2 renewed" in run.words
+    assert [process(mesh, vm) for vm in VMS] == before
+    assert all(
+        new != old
+        for new, old in zip(
+            (mesh.ssh(vm, "cat /var/run/secrets/tokens/istio-token") for vm in VMS), tokens, strict=False
+        )
+    )
+
+
+def test_no_secret_lies_in_a_file_where_pipelining_is_off(mesh: Lab) -> None:
+    run = succeeded(
+        mesh.playbook(
+            "playbooks/renew.yml",
+            "-vvv",
+            variables={"vm_sidecar_renew_all": True},
+            environment={"ANSIBLE_PIPELINING": "0", "ANSIBLE_SSH_PIPELINING": "0"},
+        )
+    )
+    tasks = re.split(r"^TASK \[", run.output, flags=re.MULTILINE)
+    carrying = [task for task in tasks if "Configure | Put a token in place]" in task.split("\n", 1)[0]]
+    looking = [task for task in tasks if "Renew | Look at the machine]" in task.split("\n", 1)[0]]
+    # The others do become files, so that this test could fail.
+    assert "PUT" in looking[0]
+    assert carrying
+    assert not any("PUT" in task for task in carrying), carrying
+
+
+def test_renew_tells_a_changed_root_certificate(mesh: Lab) -> None:
+    mesh.ssh(
+        "vm1",
+        "cp -a /etc/certs/root-cert.pem /root/; openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj /O=other "
+        "-days 2 -out /etc/certs/root-cert.pem 2> /dev/null",
+    )
+    try:
+        run = mesh.playbook("playbooks/renew.yml", "--limit", "vm1")
+        assert "another mesh's authority" in run.words, run.output
+    finally:
+        mesh.ssh("vm1", "cp -a /root/root-cert.pem /etc/certs/")
+
+
+def test_bypass_and_resume_need_nobody(mesh: Lab) -> None:
+    mesh.ssh("vm1", "istio-capture bypass the shop is down")
+    assert "ISTIO" not in mesh.ssh("vm1", "iptables-save; iptables-legacy-save")
+    assert "the shop is down" in mesh.ssh("vm1", "istio-capture status")
+
+    run = mesh.playbook("playbooks/onboard.yml", "--limit", "vm1")
+    assert run.code != 0
+    assert "somebody put the sidecar out of use" in run.words
+    report = mesh.playbook("playbooks/renew.yml", "--limit", "vm1")
+    assert "bypassed" in report.words
+
+    mesh.ssh("vm1", "istio-capture resume && istio-capture confirm")
+    assert "capture: on" in mesh.ssh("vm1", "istio-capture status")
+    assert mesh.ssh("vm1", "systemctl is-enabled istio istio-capture").split() == ["enabled", "enabled"]
+
+
+def test_resume_that_nobody_confirms_is_undone(mesh: Lab) -> None:
+    mesh.ssh(
+        "vm1", "istio-capture bypass; sed 's/trial 60 60/trial 60 3/' /usr/local/sbin/istio-capture > /root/impatient"
+    )
+    try:
+        mesh.ssh("vm1", "bash /root/impatient resume")
+        deadline = time.monotonic() + 30
+        while "ISTIO" in mesh.ssh("vm1", "iptables-save; iptables-legacy-save"):
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        assert "held" in mesh.ssh("vm1", "istio-capture status")
+    finally:
+        succeeded(mesh.playbook("playbooks/onboard.yml", "--limit", "vm1"))
+
+
+def same_machine(before: dict[str, str], after: dict[str, str]) -> dict[str, tuple[str | None, str | None]]:
+    """What differs between two looks at a machine, without the times of files and what dpkg and useradd write down."""
+    books = re.compile(r"/etc/(passwd|group|shadow|gshadow|subuid|subgid)-?$|/var/lib/dpkg/")
+    # Tables of the kernel that were looked at once stay, empty.
+    empty = re.compile(r"^ip6?tables(-legacy)? (\*\w+|:\w+ ACCEPT\s*|COMMIT)$")
+
+    def without_time(text: str | None) -> str | None:
+        return None if text is None else re.sub(r" \d{9,}\.\d+ ", " ", text)
+
+    return {
+        key: (before.get(key), after.get(key))
+        for key in before.keys() | after.keys()
+        if not books.search(key)
+        and not empty.match(key)
+        and without_time(before.get(key)) != without_time(after.get(key))
+    }
+
+
+def test_offboard_leaves_nothing_and_onboarding_again_works(mesh: Lab) -> None:
+    mesh.reset("vm2")
+    mesh.ssh(
+        "vm2",
+        "echo '192.0.2.7 mine' >> /etc/hosts; iptables -A INPUT -s 192.0.2.7 -j DROP; mkdir -p /etc/certs; touch /etc/certs/mine",
+    )
+    before = mesh.state_of("vm2")
+    succeeded(mesh.playbook("playbooks/onboard.yml", "--limit", "vm2"))
+
+    with from_pod() as traffic:
+        run = succeeded(mesh.playbook("playbooks/offboard.yml", "--limit", "vm2"))
+    traffic.told("one of two VMs offboarded")
+
+    assert same_machine(before, mesh.state_of("vm2")) == {}
+    assert traffic.failed == 0, traffic.statuses
+    assert mesh.kubectl("get", "workloadentry", "-n", NAMESPACE, "-o", "name").split() == [
+        f"workloadentry.networking.istio.io/{GROUP}-{ADDRESSES['vm1']}-network1"
+    ]
+    assert run.recap["vm2"]["changed"] >= 2
+    assert "192.0.2.7" in mesh.ssh("vm2", "getent hosts mine")
+    again = succeeded(mesh.playbook("playbooks/offboard.yml", "--limit", "vm2"))
+    assert again.changed == 0, again.output
+    succeeded(mesh.playbook("playbooks/onboard.yml", "--limit", "vm2"))
+    proven = succeeded(mesh.playbook("playbooks/verify.yml"))
+    assert "2 VMs - 2 ok" in proven.words
+
+
+def test_offboard_keeps_the_logs_if_asked(mesh: Lab) -> None:
+    succeeded(mesh.playbook("playbooks/offboard.yml", "--limit", "vm2", variables={"vm_sidecar_keep_logs": True}))
+    assert mesh.ssh("vm2", "stat -c '%U %s' /var/log/istio/istio.log").startswith("root ")
+    succeeded(mesh.playbook("playbooks/onboard.yml", "--limit", "vm2"))
+
+
+def test_a_lost_machine_is_shut_out(mesh: Lab) -> None:
+    refused = mesh.playbook("playbooks/offboard_lost.yml", variables={"mesh_lost": "vm2"})
+    assert refused.code != 0
+    assert f"is also the identity of {GROUP}-{ADDRESSES['vm1']}-network1" in refused.words, refused.output
+
+    options = {"mesh_lost": "vm2", "vm_sidecar_lost_deny": "address"}
+    with from_machine("vm1") as other:
+        run = succeeded(mesh.playbook("playbooks/offboard_lost.yml", "-vvv", variables=options))
+        time.sleep(3)
+        assert run.round_trips(ADDRESSES["vm2"]) == 0
+        assert "can go on renewing it" in run.words
+        answer = "curl -s -o /dev/null -m 5 -w '%{http_code}' http://workbench.lab.svc.cluster.local/ || true"
+        assert mesh.ssh("vm2", answer).strip() == "403"
+    assert other.failed == 0, other.statuses
+    again = succeeded(mesh.playbook("playbooks/offboard_lost.yml", variables=options))
+    assert again.changed == 0, again.output
+
+    succeeded(mesh.playbook("playbooks/offboard_lost.yml", variables={**options, "vm_sidecar_lost_found": True}))
+    succeeded(mesh.playbook("playbooks/onboard.yml", "--limit", "vm2"))
+    succeeded(mesh.playbook("playbooks/verify.yml"))
