@@ -143,6 +143,7 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._connection impor
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._exec import ExecError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._expectation import split_group
+from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
 
 API = "/apis/networking.istio.io/v1/namespaces"
 
@@ -174,7 +175,7 @@ def seen(
     try:
         pod = _pod_reach.find_pod(cluster, namespace, workload["deployment"])
         found = _clients.seen_by(cluster, namespace, pod, {vm["address"] for vm in vms})
-    except (_pod_reach.NotTested, ExecError):
+    except (_pod_reach.NotTested, ExecError, ApiError):
         return None
     return {vm["name"]: vm["address"] in found for vm in vms}
 

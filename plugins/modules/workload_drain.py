@@ -211,7 +211,8 @@ def wait_until_gone(
             if not left or time.monotonic() - started > params["timeout"]:
                 break
             time.sleep(0.3)
-    except (_pod_reach.NotTested, ExecError):
+    except (_pod_reach.NotTested, ExecError, ApiError):
+        # Without a client to watch, or the right to, time has to do.
         time.sleep(params["settle"])
         return None, [], round(time.monotonic() - started, 3)
     watched = f"{workload['namespace']}/{pod}"

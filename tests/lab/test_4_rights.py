@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Each job does with the rights of docs/rights what it has to do, and can't do what is next to it; and the policy on tokens.
 
-The playbooks that are there are played; renew, offboard and diagnose are what their plugins do, one after the other.
+Each playbook is played with the rights of its job.
 """
 
 from __future__ import annotations
@@ -70,45 +70,15 @@ RENEW = """
       | map('split', '.') | map('length') == [3, 3]
   no_log: true
 """
-OFFBOARD = """
-- name: Whether the entry of a machine that is gone is gone, too
-  hybridmesh.istio.workload_entry_info:
-    kubeconfig: "{{ mesh_kubeconfig }}"
-    group: chapter10vm/envoydummy
-    hosts: {gone: 10.88.0.99}
-    state: absent
-- name: The entry of a machine that will not come back
-  kubernetes.core.k8s:
-    kubeconfig: "{{ mesh_kubeconfig }}"
-    api_version: networking.istio.io/v1
-    kind: WorkloadEntry
-    namespace: chapter10vm
-    name: envoydummy-10.88.0.99-network1
-    state: absent
-  vars: {ansible_python_interpreter: "{{ ansible_playbook_python }}"}
-"""
-DIAGNOSE = """
-- name: The mesh
-  hybridmesh.istio.mesh_info:
-    kubeconfig: "{{ mesh_kubeconfig }}"
-- name: The entries
-  hybridmesh.istio.workload_entry_info:
-    kubeconfig: "{{ mesh_kubeconfig }}"
-    group: chapter10vm/envoydummy
-- name: The files of the group
-  ansible.builtin.set_fact:
-    files: "{{ lookup('hybridmesh.istio.sidecar_bootstrap', 'chapter10vm/envoydummy', token=false) }}"
-"""
 
 
-@pytest.mark.parametrize("name", ["mesh", "onboard", "verify"])
+@pytest.mark.parametrize("name", ["mesh", "onboard", "renew", "verify", "diagnose"])
 def test_a_playbook_with_the_rights_of_its_job(mesh: Lab, name: str) -> None:
     fine(Job(mesh, name).playbook(f"playbooks/{name}.yml"))
 
 
-@pytest.mark.parametrize(("name", "tasks"), [("renew", RENEW), ("offboard", OFFBOARD), ("diagnose", DIAGNOSE)])
-def test_the_plugins_of_a_job_with_its_rights(mesh: Lab, name: str, tasks: str) -> None:
-    fine(Job(mesh, name).tasks(tasks))
+def test_the_plugins_of_renewal_with_its_rights(mesh: Lab) -> None:
+    fine(Job(mesh, "renew").tasks(RENEW))
 
 
 # What each job has no business with.
@@ -122,13 +92,14 @@ FOR_NOBODY_BUT_MESH = [
 ]  # fmt: skip
 NEXT_DOOR = {
     "mesh": [("get", "secrets", "-A"), ("create", "pods/exec", "-A"), ("create", "serviceaccounts/token", "-A")],
-    "onboard": [("delete", "workloadentries.networking.istio.io", "-n", "chapter10vm")],
+    "onboard": [("patch", "workloadentries.networking.istio.io", "-n", "chapter10vm")],
     "renew": [
         ("patch", "workloadgroups.networking.istio.io", "-n", "chapter10vm"),
         ("list", "workloadentries.networking.istio.io", "-n", "chapter10vm"),
     ],
     "verify": [("create", "serviceaccounts/token", *ACCOUNT[:2])],
-    "offboard": [("create", "serviceaccounts/token", *ACCOUNT[:2])],
+    "offboard": [("create", "serviceaccounts/token", *ACCOUNT[:2]), ("create", "pods/exec", "-n", "lab")],
+    "lost": [("create", "serviceaccounts/token", *ACCOUNT[:2]), ("list", "authorizationpolicies", "-n", "chapter10vm")],
     "diagnose": [("create", "serviceaccounts/token", *ACCOUNT[:2]), ("create", "pods/exec", "-n", "lab")],
 }
 
@@ -262,3 +233,11 @@ def test_from_nothing_with_three_jobs(mesh: Lab) -> None:
     run = Job(mesh, "onboard").playbook("playbooks/onboard.yml")
     assert run.code == 0, run.output
     fine(Job(mesh, "verify").playbook("playbooks/verify.yml"))
+    lost = Job(mesh, "lost")
+    options = ("-e", "mesh_lost=vm2", "-e", "vm_sidecar_lost_deny=address")
+    for more in ((), ("-e", "vm_sidecar_lost_found=true")):
+        run = lost.playbook("playbooks/offboard_lost.yml", *options, *more)
+        assert run.code == 0, run.output
+    run = Job(mesh, "offboard").playbook("playbooks/offboard.yml")
+    assert run.code == 0, run.output
+    assert mesh.kubectl("get", "workloadentries", "-A", "-o", "name") == ""

@@ -43,7 +43,8 @@ class Machine:
         for name in ("iptables-legacy", "ip6tables-legacy", "ip6tables-nft"):
             self.command(name, f'case "$*" in *"-X ISTIO_OUTPUT") : > {self.rules} ;; esac')
         self.command("id", "echo 997")
-        self.command("systemctl", "true")
+        # No timer is armed by somebody else.
+        self.command("systemctl", 'case "$*" in "is-active --quiet hybridmesh-deadman.timer") exit 3 ;; esac')
         self.command("systemd-run", "true")
         self.command("journalctl", "true")
         # The agent sets rules when asked to, and its own clean-up does nothing, to see the script's.
@@ -280,3 +281,16 @@ def test_quiet_counts_connections_from_elsewhere(machine):
     result = machine.run("quiet", "1")
     assert result.stdout.strip() == "2"
     assert machine.called("sport = :10000")
+
+
+def test_a_trial_waits_for_another_one_to_end(machine):
+    flag = machine.folder / "armed"
+    flag.touch()
+    machine.command(
+        "systemctl",
+        f'case "$*" in "is-active --quiet hybridmesh-deadman.timer") [ -e {flag} ] && {{ rm {flag}; exit 0; }}; exit 3 ;; esac',
+    )
+    machine.run("trial", "1", "1")
+    asked = machine.called("systemctl is-active --quiet hybridmesh-deadman.timer")
+    assert len(asked) == 2
+    assert asked[1] < machine.called("systemctl restart istio.service")[0]

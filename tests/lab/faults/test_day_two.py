@@ -1,0 +1,283 @@
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Faults of a mesh at work. Where something is at work, a client sends requests throughout, and the row says how many failed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+import typing as t
+
+import pytest
+import yaml
+
+from ..conftest import ADDRESSES, Lab, Run
+from ..interrupted import play, reboot
+from ..traffic import from_pod
+
+VM = "vm1"
+VMS = ("vm1", "vm2")
+NAMESPACE, GROUP = "chapter10vm", "envoydummy"
+ISTIO = ["-n", "istio-system"]
+
+
+def succeeded(run: Run) -> Run:
+    assert run.code == 0, run.output
+    return run
+
+
+def health(lab: Lab, vm: str = VM) -> str | None:
+    """Status of the condition Healthy; None where there is no entry or no report."""
+    name = f"{GROUP}-{ADDRESSES[vm]}-network1"
+    text = lab.kubectl("get", "workloadentry", "-n", NAMESPACE, name, "-o", "json", check=False)
+    conditions = ((json.loads(text).get("status") or {}).get("conditions") or []) if text else []
+    return next((item["status"] for item in conditions if item["type"] == "Healthy"), None)
+
+
+def wait_until(what: t.Callable[[], bool], seconds: float) -> float:
+    started = time.monotonic()
+    while not what():
+        assert time.monotonic() - started < seconds, f"not within {seconds} s"
+        time.sleep(0.5)
+    return round(time.monotonic() - started, 1)
+
+
+def all_well(lab: Lab, seconds: float = 90) -> None:
+    """Both machines are proven, by the same playbook that people use."""
+    deadline = time.monotonic() + seconds
+    while (run := lab.playbook("playbooks/verify.yml")).code:
+        assert time.monotonic() < deadline, run.output
+
+
+@pytest.fixture(autouse=True)
+def well(mesh: Lab) -> t.Iterator[None]:
+    yield
+    succeeded(mesh.playbook("playbooks/onboard.yml"))
+    all_well(mesh)
+
+
+def scale(lab: Lab, deployment: str, replicas: int) -> None:
+    lab.kubectl("delete", "hpa", *ISTIO, deployment, "--ignore-not-found")
+    lab.kubectl("scale", *ISTIO, f"deployment/{deployment}", f"--replicas={replicas}")
+    lab.kubectl("rollout", "status", *ISTIO, f"deployment/{deployment}", "--timeout=120s")
+
+
+def test_istiod_is_down_for_a_minute(mesh: Lab) -> None:
+    with from_pod() as traffic:
+        scale(mesh, "istiod", 0)
+        time.sleep(60)
+        scale(mesh, "istiod", 1)
+        wait_until(lambda: health(mesh) == "True", 60)
+    traffic.told("istiod down for a minute")
+    assert traffic.failed == 0, traffic.statuses
+
+
+def test_the_gateway_s_pods_are_replaced(mesh: Lab) -> None:
+    with from_pod() as traffic:
+        mesh.kubectl("rollout", "restart", *ISTIO, "deployment/istio-eastwestgateway")
+        mesh.kubectl("rollout", "status", *ISTIO, "deployment/istio-eastwestgateway", "--timeout=120s")
+        time.sleep(10)
+    traffic.told("the gateway's pods replaced")
+    assert traffic.failed == 0, traffic.statuses
+
+
+def test_all_of_the_gateway_is_gone_for_two_minutes(mesh: Lab) -> None:
+    names = mesh.kubectl("get", "workloadentry", "-n", NAMESPACE, "-o", "name")
+    with from_pod() as traffic:
+        scale(mesh, "istio-eastwestgateway", 0)
+        time.sleep(120)
+        assert mesh.kubectl("get", "workloadentry", "-n", NAMESPACE, "-o", "name") == names
+        scale(mesh, "istio-eastwestgateway", 2)
+        time.sleep(10)
+    traffic.told("all gateway pods gone for two minutes")
+    assert traffic.failed == 0, traffic.statuses
+
+
+def test_istiod_is_restarted_under_running_machines(mesh: Lab) -> None:
+    with from_pod() as traffic:
+        mesh.kubectl("rollout", "restart", *ISTIO, "deployment/istiod")
+        mesh.kubectl("rollout", "status", *ISTIO, "deployment/istiod", "--timeout=120s")
+        time.sleep(10)
+    traffic.told("istiod replaced under running VMs")
+    assert traffic.failed == 0, traffic.statuses
+
+
+def test_envoy_is_killed(mesh: Lab) -> None:
+    with from_pod() as traffic:
+        mesh.ssh(VM, "pkill -KILL -x envoy")
+        took = wait_until(lambda: "capture: on" in mesh.ssh(VM, "istio-capture status"), 60)
+        time.sleep(3)
+    traffic.told(f"Envoy of one of two VMs killed, back after {took} s")
+    # Requests that were under way are lost; Envoy in the client tries others where the connection fails.
+    assert traffic.failed <= traffic.sent * 0.05, traffic.statuses
+
+
+def test_the_application_dies_and_comes_back(mesh: Lab) -> None:
+    with from_pod() as traffic:
+        mesh.ssh(VM, "systemctl stop lab-app")
+        wait_until(lambda: health(mesh) == "False", 60)
+        mesh.ssh(VM, "systemctl start lab-app")
+        wait_until(lambda: health(mesh) == "True", 60)
+    traffic.told("the application of one of two VMs dies and comes back")
+
+
+def test_a_machine_reboots(mesh: Lab) -> None:
+    with from_pod() as traffic:
+        reboot(mesh, VM)
+        took = wait_until(lambda: health(mesh) == "True" and "capture: on" in mesh.ssh(VM, "istio-capture status"), 90)
+    traffic.told(f"one of two VMs reboots, healthy again {took} s after it answered")
+
+
+def test_an_expired_certificate_is_mended_by_renew(mesh: Lab) -> None:
+    """istio/istio#33146, #46923, #35343: dead after a day off, the token gone after a reboot."""
+    succeeded(
+        mesh.playbook(
+            "playbooks/onboard.yml", "--limit", VM, variables={"vm_sidecar_environment": {"SECRET_TTL": "60s"}}
+        )
+    )
+    # A certificate of 60 s, at the next rotation at the latest.
+    mesh.ssh(
+        VM, "systemctl stop istio; rm -f /etc/certs/key.pem /etc/certs/cert-chain.pem; systemctl start istio; sleep 5"
+    )
+    mesh.ssh(VM, "systemctl stop istio; rm -f /run/secrets/tokens/istio-token; test -s /etc/certs/cert-chain.pem")
+    time.sleep(65)
+    mesh.ssh(VM, "systemctl start istio; sleep 5")
+    before = mesh.ssh(VM, "systemctl show -p MainPID --value istio")
+
+    run = mesh.playbook(
+        "playbooks/renew.yml", "--limit", VM, variables={"vm_sidecar_environment": {"SECRET_TTL": "60s"}}
+    )
+    assert "renewed" in run.words, run.output
+    wait_until(lambda: "capture: on" in mesh.ssh(VM, "istio-capture status"), 60)
+    assert mesh.ssh(VM, "systemctl show -p MainPID --value istio") == before
+
+
+def test_the_api_server_is_killed_in_the_middle(mesh: Lab) -> None:
+    mesh.reset(VM)
+
+    def kill(_process: subprocess.Popen[str]) -> None:
+        mesh.ssh("cluster1", "systemctl kill --signal=KILL kube-apiserver")
+
+    code, output = play("playbooks/onboard.yml", "--limit", VM, at="Preflight | Look at the machine", then=kill)
+    print(f"the API server killed in the middle of a run: it ended with {code}")
+    wait_until(lambda: mesh.kubectl("get", "--raw", "/readyz", check=False) == "ok", 60)
+    assert code == 0 or "Next step" in output, output
+
+
+def test_the_disk_is_full_while_files_are_written(mesh: Lab) -> None:
+    text = mesh.ssh(VM, "cat /etc/hybridmesh/sidecar.env")
+    mesh.ssh(
+        VM,
+        "cp -a /etc/hybridmesh /root/kept; mount -t tmpfs -o size=64k full /etc/hybridmesh; cp -a /root/kept/. /etc/hybridmesh/; "
+        "head -c 100000 /dev/zero > /etc/hybridmesh/ballast || true",
+    )
+    try:
+        run = mesh.playbook("playbooks/onboard.yml", "--limit", VM, variables={"vm_sidecar_environment": {"A": "B"}})
+        assert run.code != 0
+        assert "No space left on device" in run.words
+        assert "Next step: make room" in run.words
+        assert mesh.ssh(VM, "cat /etc/hybridmesh/sidecar.env") == text
+        assert "capture: on" in mesh.ssh(VM, "istio-capture status")
+    finally:
+        mesh.ssh(VM, "umount /etc/hybridmesh; rm -r /root/kept")
+
+
+SERVER = """
+import http.server, hashlib, threading
+content = open("/releases.deb", "rb").read()
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path.endswith(".sha256"):
+            text = (hashlib.sha256(content).hexdigest() + "  istio-sidecar.deb\\n").encode()
+            self.send_response(200); self.send_header("Content-Length", str(len(text))); self.end_headers()
+            self.wfile.write(text)
+        else:
+            self.send_response(200); self.send_header("Content-Length", str(len(content))); self.end_headers()
+            self.wfile.write(WHAT)
+http.server.HTTPServer(("127.0.0.1", 8099), Handler).serve_forever()
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("content[: len(content) // 2]", "was cut off"),
+        ("content[:-9] + b'x' * 9", "which was published or given for it"),
+    ],
+    ids=["cut off", "wrong checksum"],
+)
+def test_a_download_that_goes_wrong(mesh: Lab, what: str, words: str) -> None:
+    mesh.reset(VM)
+    mesh.ssh(VM, "curl -sf -o /releases.deb http://10.88.0.10:8000/releases/1.31.0-lab/deb/istio-sidecar.deb")
+    mesh.ssh(
+        VM,
+        f"cat > /server.py <<'END'\n{SERVER.replace('WHAT', what)}\nEND\nsystemd-run --quiet --unit=releases python3 /server.py",
+    )
+    time.sleep(1)
+    before = mesh.state_of(VM)
+    run = mesh.playbook(
+        "playbooks/onboard.yml", "--limit", VM, variables={"vm_sidecar_release_url": "http://127.0.0.1:8099"}
+    )
+    assert run.code != 0
+    assert words in run.words, run.output
+    assert mesh.state_of(VM) == before
+    assert mesh.ssh(VM, "ls /var/cache/hybridmesh 2> /dev/null || true") == ""
+
+
+def test_two_runs_at_once_on_one_machine(mesh: Lab) -> None:
+    mesh.reset(VM)
+    runs: list[Run] = []
+    threads = [
+        threading.Thread(target=lambda: runs.append(mesh.playbook("playbooks/onboard.yml", "--limit", VM)))
+        for _number in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+        time.sleep(1)
+    for thread in threads:
+        thread.join()
+    for run in runs:
+        assert run.code == 0 or "Next step" in run.output, run.output
+    print(f"two runs at once: they ended with {[run.code for run in runs]}")
+
+
+def test_one_of_the_machines_is_unreachable(mesh: Lab, tmp_path: t.Any) -> None:
+    mesh.reset("vm2")
+    dead = tmp_path / "dead.yml"
+    dead.write_text(yaml.safe_dump({"mesh_vms": {"hosts": {VM: {"ansible_host": "10.88.0.199"}}}}))
+    run = mesh.playbook("site.yml", "-i", "inventories/lab", "-i", str(dead))
+    assert run.code != 0
+    assert run.recap["vm2"]["failed"] == 0, run.output
+    assert health(mesh, "vm2") == "True"
+    assert "vm1 UNREACHABLE" in run.words
+
+
+def test_an_upgrade_that_is_aborted_is_taken_up_again(mesh: Lab) -> None:
+    """A drain that is left behind by the aborted run is lifted by the next."""
+    options = {"vm_sidecar_exclude_outbound_ports": [2049]}
+    # The controller is gone right after the drain.
+    code, output = play(
+        "playbooks/onboard.yml",
+        "--limit",
+        VM,
+        at="Drain | Wait until nobody is connected",
+        then=lambda process: process.kill(),
+        variables=options,
+    )
+    assert code != 0, output
+    assert health(mesh) == "False"
+    succeeded(mesh.playbook("playbooks/onboard.yml", "--limit", VM, variables=options))
+    assert health(mesh) == "True"
+
+
+def test_a_drain_with_nothing_else_to_do_is_lifted(mesh: Lab) -> None:
+    mesh.module("workload_drain", vms=[{"name": VM, "group": f"{NAMESPACE}/{GROUP}", "address": ADDRESSES[VM]}])
+    assert health(mesh) == "False"
+    before = mesh.ssh(VM, "systemctl show -p MainPID --value istio")
+    run = succeeded(mesh.playbook("playbooks/onboard.yml"))
+    assert health(mesh) == "True"
+    assert mesh.ssh(VM, "systemctl show -p MainPID --value istio") == before
+    assert run.changed == 1, run.output
