@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -114,6 +115,8 @@ def compare(params: Params) -> Comparison:
         folders = list(_vm_files.FOLDERS)
     folder_changes = [_atomic.compare_folder(folder.path, folder.owner, folder.mode) for folder in folders]
     changes = [change for change in folder_changes if change is not None]
+    if params["files"]:
+        changes += _logs()
     reasons: dict[str, list[str]] = {}
     for item in files:
         change = _atomic.compare_file(item.path, item.content, item.owner, item.mode)
@@ -148,6 +151,20 @@ def _group_files(params: Params) -> list[_vm_files.File]:
         _vm_files.File(_vm_files.UNIT_ENV, unit_environment, effects=("restart",)),
         _vm_files.File(_vm_files.CAPTURE_ENV, capture_environment, effects=("capture",)),
         _vm_files.File(_vm_files.HOSTS, _vm_files.managed_block(hosts, params["files"]["hosts"])),
+    ]
+
+
+def _logs() -> list[_atomic.Change]:
+    """Logs that somebody else owns, such as those that were kept when a sidecar was removed: ours could not write them."""
+    wanted = _atomic.ids(_vm_files.USER)
+    if wanted is None or not os.path.isdir(_vm_files.LOGS):
+        return []
+    paths = [os.path.join(_vm_files.LOGS, name) for name in sorted(os.listdir(_vm_files.LOGS))]
+    states = [(path, os.stat(path)) for path in paths if os.path.isfile(path)]
+    return [
+        _atomic.Change(path, None, None, state.st_mode & 0o7777, _vm_files.USER)
+        for path, state in states
+        if state.st_uid != wanted[0]
     ]
 
 

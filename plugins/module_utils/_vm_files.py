@@ -30,6 +30,8 @@ BYPASSED = STATE + "/bypassed"
 PROVEN = STATE + "/proven"
 PREVIOUS = "/var/lib/hybridmesh/previous"
 
+LOGS = "/var/log/istio"
+
 BEGIN = "# BEGIN hybridmesh.istio"
 END = "# END hybridmesh.istio"
 USER = "istio-proxy"

@@ -18,7 +18,7 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import _atomic, _
 
 SCRIPT = "/usr/local/sbin/istio-capture"
 UNITS = ("istio-capture.service", "istio.service")
-LOGS = "/var/log/istio"
+LOGS = _vm_files.LOGS
 TIMER = "hybridmesh-deadman"
 
 # Paths that are ours or the package's alone. A pattern stands for all that it matches.

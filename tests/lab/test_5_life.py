@@ -144,19 +144,18 @@ def test_other_capture_settings_leave_the_sidecar_running(mesh: Lab) -> None:
 def test_a_new_gateway_address_restarts_nothing(mesh: Lab) -> None:
     before = process(mesh, "vm1")
     options = {"vm_sidecar_gateway_address": "10.88.0.10"}
-    node_port = mesh.kubectl(
-        "get", "svc", "-n", "istio-system", "istio-eastwestgateway", "-o", "jsonpath={.spec.ports[0].nodePort}"
-    )
-    # The node stands for another load balancer: its port 15012 leads to the gateway.
-    rule = f"PREROUTING -t nat -p tcp -d 10.88.0.10 --dport 15012 -j REDIRECT --to-ports {node_port}"
-    mesh.ssh("cluster1", f"iptables -I {rule}")
+    # The node stands for another load balancer of the same gateway.
+    service = ("service", "-n", "istio-system", "istio-eastwestgateway")
+    mesh.kubectl("patch", *service, "-p", '{"spec": {"externalIPs": ["10.88.0.10"]}}')
+    reached = "timeout 30 bash -c 'until (exec 3<>/dev/tcp/10.88.0.10/15012) 2> /dev/null; do sleep 0.5; done'"
+    mesh.ssh("vm1", reached)
     try:
         run = succeeded(mesh.playbook("playbooks/onboard.yml", "--limit", "vm1", variables=options))
         assert run.recap["vm1"]["changed"] == 1, run.output
         assert "10.88.0.10 istiod.istio-system.svc" in mesh.ssh("vm1", "cat /etc/hosts")
         assert process(mesh, "vm1") == before
     finally:
-        mesh.ssh("cluster1", f"iptables -D {rule}")
+        mesh.kubectl("patch", *service, "-p", '{"spec": {"externalIPs": null}}')
         succeeded(mesh.playbook("playbooks/onboard.yml", "--limit", "vm1"))
 
 
@@ -247,16 +246,19 @@ def test_bypass_and_resume_need_nobody(mesh: Lab) -> None:
 
 def test_resume_that_nobody_confirms_is_undone(mesh: Lab) -> None:
     mesh.ssh(
-        "vm1", "istio-capture bypass; sed 's/trial 60 60/trial 60 3/' /usr/local/sbin/istio-capture > /root/impatient"
+        "vm1",
+        "istio-capture bypass; sed 's/trial 60 60/trial 60 3/' /usr/local/sbin/istio-capture > /root/impatient; "
+        "chmod 755 /root/impatient",
     )
     try:
-        mesh.ssh("vm1", "bash /root/impatient resume")
+        mesh.ssh("vm1", "/root/impatient resume")
         deadline = time.monotonic() + 30
         while "ISTIO" in mesh.ssh("vm1", "iptables-save; iptables-legacy-save"):
             assert time.monotonic() < deadline
             time.sleep(0.5)
         assert "held" in mesh.ssh("vm1", "istio-capture status")
     finally:
+        mesh.ssh("vm1", "rm -f /etc/hybridmesh/bypassed /root/impatient")
         succeeded(mesh.playbook("playbooks/onboard.yml", "--limit", "vm1"))
 
 

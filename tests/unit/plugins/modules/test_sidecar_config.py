@@ -38,6 +38,7 @@ PATHS = [
     "CAPTURE_ENV",
     "PACKAGE_RECORD",
     "PENDING",
+    "LOGS",
 ]
 
 
