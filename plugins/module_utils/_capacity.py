@@ -31,8 +31,8 @@ def is_drained(entry: _workload_entry.Entry) -> bool:
 
 
 def serves(entry: _workload_entry.Entry) -> bool:
-    """Whether clients have the VM among their endpoints."""
-    return entry.healthy is True or not (entry.health_checked or entry.healthy is False)
+    """Whether the VM serves clients: its sidecar is there, and it is among their endpoints."""
+    return entry.connected and (entry.healthy is True or not (entry.health_checked or entry.healthy is False))
 
 
 def selectors(services: t.Iterable[Mapping]) -> dict[str, Mapping]:

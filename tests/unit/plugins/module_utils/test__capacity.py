@@ -58,6 +58,12 @@ def test_who_serves(healthy, probe, serving):
     assert survey(entry(1, healthy, probe=probe))["vms"]["vm1"]["serving"] is serving
 
 
+def test_a_machine_whose_sidecar_is_gone_serves_nothing():
+    found = survey(entry(1, connected=False), entry(2))
+    assert not found["vms"]["vm1"]["serving"]
+    assert found["services"] == {"shop/billing": {"total": 2, "serving": 1}}
+
+
 def test_selectors_and_namespaces_are_heeded():
     found = survey(entry(1, labels={"app": "other"}))
     assert found["services"] == {}
