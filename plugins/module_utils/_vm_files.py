@@ -109,7 +109,9 @@ def _same_environment(one: str, other: str) -> bool:
         values["ISTIO_INBOUND_PORTS"] = sorted(str(values.get("ISTIO_INBOUND_PORTS", "")).split(","))
         return values
 
-    return normal(one) == normal(other)
+    # A line that is no assignment is none of ours, and a shell may stumble over it.
+    lines = [line for line in other.splitlines() if line.strip()]
+    return len(lines) == len(_capture.parse_environment(other)) and normal(one) == normal(other)
 
 
 def fingerprints(pem: str) -> list[str]:

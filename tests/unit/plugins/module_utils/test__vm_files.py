@@ -63,6 +63,16 @@ def test_ports_in_another_order_are_no_change():
     assert files(**{_vm_files.CLUSTER_ENV: other})[_vm_files.CLUSTER_ENV].content != other
 
 
+@pytest.mark.parametrize("line", ["X='unfinished", "rm -rf /nowhere", "fi"])
+def test_a_line_that_a_shell_may_stumble_over_is_a_change(line):
+    path = _vm_files.CLUSTER_ENV
+    text = "ISTIO_INBOUND_PORTS=80,443\nA='b'\n"
+    broken = {path: text + line + "\n"}
+    wanted = {"cluster.env": text, "mesh.yaml": "a: b\n", "root-cert.pem": pem("one")}
+    (found,) = [file for file in _vm_files.group_files(wanted, broken) if file.path == path]
+    assert found.content == text
+
+
 def test_roots_that_the_agent_wrote_back_are_no_change():
     there = pem("two") + "\n\n" + pem("one")
     assert files(**{_vm_files.ROOT_CERTIFICATE: there})[_vm_files.ROOT_CERTIFICATE].content == there
