@@ -30,9 +30,13 @@ def is_drained(entry: _workload_entry.Entry) -> bool:
     return entry.healthy is False and entry.health_message.startswith(DRAINED)
 
 
-def serves(entry: _workload_entry.Entry) -> bool:
-    """Whether the VM serves clients: its sidecar is there, and it is among their endpoints."""
-    return entry.connected and (entry.healthy is True or not (entry.health_checked or entry.healthy is False))
+def serves(entry: _workload_entry.Entry, runs: bool = False) -> bool:
+    """Whether the VM serves clients: it is among their endpoints, and its sidecar is there.
+
+    A sidecar that has lost its connection for a moment serves all the same, if it is known to run.
+    """
+    healthy = entry.healthy is True or not (entry.health_checked or entry.healthy is False)
+    return healthy and (entry.connected or runs)
 
 
 def selectors(services: t.Iterable[Mapping]) -> dict[str, Mapping]:
@@ -55,6 +59,7 @@ def survey(
     services: t.Iterable[Mapping],
     groups: t.Mapping[tuple[str, str], t.Any],
     now: datetime.datetime,
+    running: t.Collection[str] = (),
 ) -> dict[str, t.Any]:
     """What is known of some VMs, and of the Services they serve.
 
@@ -64,6 +69,7 @@ def survey(
         services: all Services of their namespaces.
         groups: the WorkloadGroups by (namespace, name); None for those that are missing.
         now: the API server's time.
+        running: names of the VMs whose sidecar was seen to run.
 
     Returns:
         `vms`: by name, with `entry` (or null), `connected`, `healthy` (null without a probe), `checked` (has a probe),
@@ -72,6 +78,11 @@ def survey(
         `services`: by name, with `total` and `serving` VMs.
     """
     by_service = selectors(services)
+    here = {(vm["namespace"], vm["group"], vm["address"] or "") for vm in vms if vm["name"] in running}
+
+    def serving(entry: _workload_entry.Entry) -> bool:
+        return serves(entry, (entry.namespace, entry.group, entry.address) in here)
+
     serving_at: dict[str, list[str]] = {}
     counts = {}
     for service, selector in by_service.items():
@@ -80,7 +91,7 @@ def survey(
         for entry in members:
             serving_at.setdefault(f"{entry.namespace}/{entry.name}", []).append(service)
         if members:
-            counts[service] = {"total": len(members), "serving": sum(serves(entry) for entry in members)}
+            counts[service] = {"total": len(members), "serving": sum(serving(entry) for entry in members)}
     of_vms: dict[tuple[str, str, str], _workload_entry.Entry] = {}
     for entry in sorted(entries, key=lambda item: item.connected):
         of_vms[entry.namespace, entry.group, entry.address] = entry
@@ -93,7 +104,7 @@ def survey(
             "connected": bool(found and found.connected),
             "healthy": found.healthy if found else None,
             "checked": bool(((group or {}).get("spec") or {}).get("probe")) or bool(found and found.health_checked),
-            "serving": bool(found and serves(found)),
+            "serving": bool(found and serving(found)),
             "drained": bool(found and is_drained(found)),
             "services": sorted(serving_at.get(f"{found.namespace}/{found.name}", [])) if found else [],
             "outdated": _outdated(vm, found, group) if found and group else None,

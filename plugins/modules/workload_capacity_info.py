@@ -148,7 +148,7 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import A
 API = "/apis/networking.istio.io/v1/namespaces"
 
 
-def read(cluster: Cluster, vms: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
+def read(cluster: Cluster, vms: t.Sequence[t.Mapping[str, t.Any]], running: t.Collection[str]) -> dict[str, t.Any]:
     """What `_capacity.survey` returns."""
     entries: list[_workload_entry.Entry] = []
     services: list[dict[str, t.Any]] = []
@@ -162,7 +162,7 @@ def read(cluster: Cluster, vms: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, 
         if key not in groups:
             groups[key] = cluster.get("{}/{}/workloadgroups/{}".format(API, *key))
     now = datetime.datetime.fromtimestamp(cluster.server_time or time.time(), datetime.timezone.utc)
-    return _capacity.survey(vms, entries, services, groups, now)
+    return _capacity.survey(vms, entries, services, groups, now, running)
 
 
 def seen(
@@ -191,7 +191,7 @@ def run(module: AnsibleModule, cluster: Cluster) -> dict[str, t.Any]:
         if not namespace:
             raise MeshError(f"the group of {vm['name']} is {group!r}", "namespace/name", "set mesh_workload_group so")
         vms.append(dict(vm, namespace=namespace, group=group))
-    known = read(cluster, vms)
+    known = read(cluster, vms, params["running"])
     mend = _capacity.to_mend(known, params["running"])
     names = [vm["name"] for vm in vms]
     asked = set(names if params["restart"] is None else params["restart"]) | set(mend)

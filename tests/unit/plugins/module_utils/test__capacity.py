@@ -64,6 +64,14 @@ def test_a_machine_whose_sidecar_is_gone_serves_nothing():
     assert found["services"] == {"shop/billing": {"total": 2, "serving": 1}}
 
 
+def test_a_sidecar_that_lost_its_connection_for_a_moment_serves():
+    vms = [vm(1), vm(2)]
+    entries = [entry(1, connected=False), entry(2, connected=False)]
+    found = _capacity.survey(vms, entries, [SERVICE], {("shop", "billing"): GROUP}, NOW, ["vm1"])
+    assert [found["vms"][name]["serving"] for name in ("vm1", "vm2")] == [True, False]
+    assert found["services"]["shop/billing"]["serving"] == 1
+
+
 def test_selectors_and_namespaces_are_heeded():
     found = survey(entry(1, labels={"app": "other"}))
     assert found["services"] == {}
