@@ -21,6 +21,10 @@ author:
 extends_documentation_fragment:
   - hybridmesh.istio.attributes
 options:
+  facts:
+    description: Whether the facts are read. Without them there is the O(proof) only.
+    type: bool
+    default: true
   targets:
     description:
       - TCP connections to try, as C(host:port).
@@ -122,7 +126,7 @@ EXAMPLES = r"""
 RETURN = r"""
 vm:
   description: The facts.
-  returned: always
+  returned: when O(facts)
   type: dict
   contains:
     address:
@@ -193,6 +197,7 @@ proof:
 """
 
 import functools
+import platform
 import time
 import typing as t
 
@@ -261,7 +266,7 @@ def drift(module: AnsibleModule, config: t.Mapping[str, t.Any], facts: t.Mapping
     return {"files": [change.path for change in found.changes], "effects": found.effects, "reasons": found.told}
 
 
-def prove(module: AnsibleModule, params: t.Mapping[str, t.Any], hostname: str) -> list[dict[str, t.Any]]:
+def prove(module: AnsibleModule, params: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
     """The verdicts on what is reached with the capture on."""
     user = _vm_facts.sidecar_user()
     if user is None:
@@ -269,7 +274,7 @@ def prove(module: AnsibleModule, params: t.Mapping[str, t.Any], hostname: str) -
         raise AssertionError("fail_json does not return")
     asked = params["proof"]
     wanted = _proof.Wanted(
-        names=asked["names"] or [hostname],
+        names=asked["names"] or [platform.node()],
         egress=asked["egress"],
         mesh_name=asked["mesh_name"],
         mesh_port=asked["mesh_port"],
@@ -281,10 +286,31 @@ def prove(module: AnsibleModule, params: t.Mapping[str, t.Any], hostname: str) -
     return _proof.prove(runner(module), wanted, time.monotonic() + asked["timeout"])
 
 
+def look(module: AnsibleModule) -> dict[str, t.Any]:
+    """What is known of the machine."""
+    params = module.params
+    run = runner(module)
+    deadline = time.monotonic() + params["certificate_timeout"]
+    while time.monotonic() < deadline and not _vm_facts.certificate(time.time()).get("valid"):
+        time.sleep(0.5)
+    facts = _vm_facts.collect(run, params["names"])
+    if params["controller_time"] is not None:
+        facts["clock_offset"] = round(facts["time"] - params["controller_time"], 3)
+    facts["reach"] = try_all(params, facts["capture"]["applied"], run)
+    towards = _reach.split_target(params["targets"][0])[0] if params["targets"] else ANYWHERE
+    facts["address"] = _reach.source_address(towards)
+    if params["names_resolve"]:
+        facts["resolver"] = _proof.ask_resolver(facts["hostname"], params["timeout"])
+    if params["config"] is not None:
+        facts["drift"] = drift(module, params["config"], facts)
+    return facts
+
+
 def main() -> None:
     """Runs the module."""
     module = AnsibleModule(
         argument_spec={
+            "facts": {"type": "bool", "default": True},
             "targets": {"type": "list", "elements": "str", "default": []},
             "other_ports": {"type": "list", "elements": "int", "default": [15014, 15010, 8080, 443]},
             "timeout": {"type": "float", "default": 3.0},
@@ -315,23 +341,10 @@ def main() -> None:
             _reach.split_target(target)
     except ValueError as error:
         module.fail_json(msg=f"targets: {error}")
-    run = runner(module)
-    deadline = time.monotonic() + params["certificate_timeout"]
-    while time.monotonic() < deadline and not _vm_facts.certificate(time.time()).get("valid"):
-        time.sleep(0.5)
-    facts = _vm_facts.collect(run, params["names"])
-    if params["controller_time"] is not None:
-        facts["clock_offset"] = round(facts["time"] - params["controller_time"], 3)
-    facts["reach"] = try_all(params, facts["capture"]["applied"], run)
-    towards = _reach.split_target(params["targets"][0])[0] if params["targets"] else ANYWHERE
-    facts["address"] = _reach.source_address(towards)
-    if params["names_resolve"]:
-        facts["resolver"] = _proof.ask_resolver(facts["hostname"], params["timeout"])
-    if params["config"] is not None:
-        facts["drift"] = drift(module, params["config"], facts)
-    result["vm"] = facts
+    if params["facts"]:
+        result["vm"] = look(module)
     if params["proof"]:
-        result["proof"] = prove(module, params, facts["hostname"])
+        result["proof"] = prove(module, params)
     module.exit_json(**result)
 
 

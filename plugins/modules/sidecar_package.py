@@ -99,6 +99,7 @@ previous:
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import socket
@@ -136,22 +137,21 @@ def unreachable(source: str, error: object) -> MeshError:
     )
 
 
-def fetch(source: str, path: str | None = None) -> bytes:
-    """Reads a URL, into a file if a path is given.
+def fetch(source: str, take: t.Callable[[bytes], t.Any] | None = None) -> bytes:
+    """Reads a URL; what is long is given to `take` in blocks, and nothing is returned.
 
     Raises:
         MeshError: it can't be had, or not in full.
     """
     try:
         with contextlib.closing(open_url(source, timeout=_SILENCE, http_agent="hybridmesh.istio")) as answer:
-            if path is None:
+            if take is None:
                 return bytes(answer.read())
             expected = answer.headers.get("Content-Length")
             received = 0
-            with open(path, "wb") as stream:
-                for block in iter(lambda: answer.read(1 << 20), b""):
-                    stream.write(block)
-                    received += len(block)
+            for block in iter(lambda: answer.read(1 << 20), b""):
+                take(block)
+                received += len(block)
             if expected and received != int(expected):
                 raise unreachable(source, f"it was cut off after {received} of {expected} bytes")
     except urllib.error.HTTPError as error:
@@ -164,6 +164,23 @@ def fetch(source: str, path: str | None = None) -> bytes:
             raise
         raise unreachable(source, error) from error
     return b""
+
+
+def fetch_file(source: str, path: str) -> str:
+    """Reads a URL into a file; returns its SHA-256.
+
+    Raises:
+        MeshError: it can't be had, or not in full.
+    """
+    digest = hashlib.sha256()
+    with open(path, "wb") as stream:
+
+        def take(block: bytes) -> None:
+            digest.update(block)
+            stream.write(block)
+
+        fetch(source, take)
+    return digest.hexdigest()
 
 
 def wanted_sum(source: str, checksum: str | None, checksum_url: str | None) -> str | None:
@@ -182,8 +199,8 @@ def wanted_sum(source: str, checksum: str | None, checksum_url: str | None) -> s
     return found
 
 
-def obtain(source: str, checksum: str | None, checksum_url: str | None) -> str:
-    """The path of a verified copy of the package in our cache.
+def obtain(source: str, checksum: str | None, checksum_url: str | None) -> tuple[str, str]:
+    """The path of a verified copy of the package in our cache, and its SHA-256.
 
     Raises:
         MeshError: it can't be had, or is another one.
@@ -194,11 +211,11 @@ def obtain(source: str, checksum: str | None, checksum_url: str | None) -> str:
     try:
         if is_url(source):
             expected = wanted_sum(source, checksum, checksum_url)
-            fetch(source, path)
+            found = fetch_file(source, path)
         else:
             expected = wanted_sum(source, checksum, None)
             os.replace(source, path)
-        found = _package.sum_of(path)
+            found = _package.sum_of(path)
         if expected and found != expected:
             raise MeshError(
                 f"{source} has the SHA-256 {found}",
@@ -209,7 +226,7 @@ def obtain(source: str, checksum: str | None, checksum_url: str | None) -> str:
         os.unlink(path)
         raise
     os.chmod(path, 0o644)
-    return path
+    return path, found
 
 
 def check_version(version: str, istiod: str | None) -> None:
@@ -242,7 +259,7 @@ def prepare_way_back(params: t.Mapping[str, t.Any], package: t.Mapping[str, t.An
                 "a way back before anything is changed",
                 "set vm_sidecar_upgrade_way_back to false to go without",
             )
-        fetched = obtain(source, None, source + ".sha256")
+        fetched, _checksum = obtain(source, None, source + ".sha256")
         os.replace(fetched, path)
     _package.remember(version, path, package["record"])
 
@@ -261,13 +278,12 @@ def present(module: AnsibleModule, dpkg: _package.Dpkg, package: t.Mapping[str, 
     if not params["source"]:
         dpkg.hold(params["hold"])
         return {"changed": True}
-    path = obtain(params["source"], params["checksum"], params["checksum_url"])
+    path, checksum = obtain(params["source"], params["checksum"], params["checksum_url"])
     try:
         fields = dpkg.fields(path)
         check_version(fields.version, params["istiod_version"])
         if params["way_back"]:
             prepare_way_back(params, package)
-        checksum = _package.sum_of(path)
         dpkg.install(path, fields)
         note_origin(params["record"] or params["source"], checksum)
         if params["hold"]:

@@ -45,6 +45,8 @@ onboard() {
         systemctl start istio
         until curl -sf -o /dev/null http://127.0.0.1:15021/healthz/ready; do sleep 0.2; done
         set -a; . /var/lib/istio/envoy/cluster.env; ISTIO_LOCAL_EXCLUDE_PORTS=\$ISTIO_LOCAL_EXCLUDE_PORTS,22
+        # Or this very session would be taken for a new connection, and captured.
+        iptables -t nat -A OUTPUT -p tcp ! --syn -j ACCEPT
         pilot-agent istio-iptables >/dev/null 2>&1"
     # A new connection, as LAB_SSH shares none.
     # shellcheck disable=SC2086

@@ -49,7 +49,8 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_a_package_is_fetched_and_verified(releases):
-    path = sidecar_package.obtain(releases + "/x.deb", None, releases + "/x.deb.sha256")
+    path, checksum = sidecar_package.obtain(releases + "/x.deb", None, releases + "/x.deb.sha256")
+    assert checksum == SUM
     assert os.stat(path).st_mode & 0o777 == 0o644
     with open(path, "rb") as stream:
         assert stream.read() == CONTENT
