@@ -39,12 +39,51 @@ WORKLOAD: dict[str, t.Any] = {
 Result = t.Dict[str, t.Any]
 
 
-def main(options: t.Mapping[str, t.Any], run: t.Callable[[AnsibleModule, Cluster], Result]) -> None:
-    """Runs a module: `run` returns what it ends with, and its MeshErrors become failures."""
-    module = AnsibleModule(argument_spec=dict(connection_argument_spec(), **options), supports_check_mode=True)
-    hide_secrets(module)
+class Task(t.Protocol):
+    """What a module's work may know of its task: an AnsibleModule, or its stand-in in the controller's own process."""
+
+    params: dict[str, t.Any]
+    check_mode: bool
+    _diff: bool
+
+
+class Definition(t.NamedTuple):
+    """A module about the cluster, apart from the process in which it runs.
+
+    Attributes:
+        options: its options, without those of the connection.
+        run: does the work and returns the result; one with `failed` is a failure. May raise MeshError.
+        mutually_exclusive: as AnsibleModule has it.
+    """
+
+    options: t.Mapping[str, t.Any]
+    run: t.Callable[[Task, Cluster], Result]
+    mutually_exclusive: t.Sequence[tuple[str, str]] = ()
+
+    @property
+    def argument_spec(self) -> dict[str, t.Any]:
+        """All of its options."""
+        return dict(connection_argument_spec(), **self.options)
+
+
+def result_of(definition: Definition, task: Task) -> Result:
+    """What a module comes to; its MeshErrors become failures."""
     try:
-        result = run(module, Cluster(module.params))
+        return definition.run(task, Cluster(task.params))
     except MeshError as error:
-        module.fail_json(msg=str(error), found=error.found, expected=error.expected, next_step=error.next_step)
+        told = {"found": error.found, "expected": error.expected, "next_step": error.next_step}
+        return dict(told, failed=True, msg=str(error))
+
+
+def main(definition: Definition) -> None:
+    """Runs a module in a process of its own."""
+    module = AnsibleModule(
+        argument_spec=definition.argument_spec,
+        mutually_exclusive=definition.mutually_exclusive,
+        supports_check_mode=True,
+    )
+    hide_secrets(module)
+    result = result_of(definition, module)
+    if result.pop("failed", False):
+        module.fail_json(**result)
     module.exit_json(**result)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _durations, _sidecar_version, _versions
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _durations, _sidecar_version, _versions, _vm_files
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 
 Facts = t.Mapping[str, t.Any]
@@ -205,7 +205,7 @@ def _ports(facts: Facts, expect: Facts) -> t.Iterator[Problem]:
 
 
 def _names(facts: Facts, expect: Facts) -> t.Iterator[Problem]:
-    wanted = hosts_lines(expect.get("hosts") or "")
+    wanted = _vm_files.hosts_lines(expect.get("hosts") or "")
     for entry in facts.get("hosts") or []:
         for name in entry["names"]:
             addresses = [address for address, names in wanted if name in names]
@@ -383,16 +383,6 @@ def _remedy(result: Facts, way: str) -> str:
     if cause == "firewall":
         return f"allow the connection {way} in every firewall on the way, the machine's own included"
     return "check that the east-west gateway and istiod run and listen there, and that no firewall rejects connections"
-
-
-def hosts_lines(text: str) -> list[tuple[str, list[str]]]:
-    """The (address, names) pairs of a hosts file's text."""
-    pairs = []
-    for line in text.splitlines():
-        words = line.split("#", 1)[0].split()
-        if len(words) > 1:
-            pairs.append((words[0], words[1:]))
-    return pairs
 
 
 def pod_try(target: str, return_code: int, output: str) -> dict[str, t.Any]:

@@ -18,7 +18,7 @@ import re
 import time
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _capture, _certificate, _preflight, _vm_files
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _capture, _certificate, _vm_files
 from ansible_collections.hybridmesh.istio.plugins.module_utils._reach import Run
 
 PACKAGE = "istio-sidecar"
@@ -210,7 +210,7 @@ def capture(run: Run) -> dict[str, t.Any]:
 def hosts(names: t.Container[str]) -> list[dict[str, t.Any]]:
     """The lines of /etc/hosts, outside our own, that speak of some names."""
     entries = []
-    for address, line in _preflight.hosts_lines(_vm_files.without_block(read(_vm_files.HOSTS) or "")):
+    for address, line in _vm_files.hosts_lines(_vm_files.without_block(read(_vm_files.HOSTS) or "")):
         about = [name for name in line if name in names]
         if about:
             entries.append({"address": address, "names": about})

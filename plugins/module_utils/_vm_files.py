@@ -119,6 +119,16 @@ def fingerprints(pem: str) -> list[str]:
     return [hashlib.sha256(der).hexdigest() for der in _certificate.pem_blocks(pem)]
 
 
+def hosts_lines(text: str) -> list[tuple[str, list[str]]]:
+    """The (address, names) pairs of a hosts file's text."""
+    pairs = []
+    for line in text.splitlines():
+        words = line.split("#", 1)[0].split()
+        if len(words) > 1:
+            pairs.append((words[0], words[1:]))
+    return pairs
+
+
 def managed_block(current: str, lines: str) -> str:
     """A file's text with our lines in it: in place where they are, at the end where they are not.
 

@@ -179,13 +179,8 @@ service_accounts:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
-    Cluster,
-    connection_argument_spec,
-    hide_secrets,
-)
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _cluster_module
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._exposure import read_exposure
 from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
@@ -269,26 +264,25 @@ def service_accounts(cluster: Cluster, names: list[str]) -> dict[str, dict[str, 
     }
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "istio_namespace": {"type": "str", "default": "istio-system"},
-            "revision": {"type": "str"},
-            "ingress_service": {"type": "str", "default": "istio-eastwestgateway"},
-            "service_accounts": {"type": "list", "elements": "str", "default": []},
-            **connection_argument_spec(),
-        },
-        supports_check_mode=True,
-    )
-    hide_secrets(module)
+def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
+    """Reads all of it."""
     params = module.params
-    try:
-        cluster = Cluster(params)
-        found = mesh(cluster, params["istio_namespace"], params["revision"] or None, params["ingress_service"])
-        accounts = service_accounts(cluster, params["service_accounts"])
-    except MeshError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, mesh=found, service_accounts=accounts)
+    found = mesh(cluster, params["istio_namespace"], params["revision"] or None, params["ingress_service"])
+    return {"changed": False, "mesh": found, "service_accounts": service_accounts(cluster, params["service_accounts"])}
+
+
+OPTIONS: dict[str, t.Any] = {
+    "istio_namespace": {"type": "str", "default": "istio-system"},
+    "revision": {"type": "str"},
+    "ingress_service": {"type": "str", "default": "istio-eastwestgateway"},
+    "service_accounts": {"type": "list", "elements": "str", "default": []},
+}
+DEFINITION = _cluster_module.Definition(OPTIONS, run)
+
+
+def main() -> None:
+    """Runs the module."""
+    _cluster_module.main(DEFINITION)
 
 
 if __name__ == "__main__":

@@ -76,48 +76,35 @@ not_tested:
   type: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _pod_reach
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
-    Cluster,
-    connection_argument_spec,
-    hide_secrets,
-)
-from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
+import typing as t
+
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster_module, _pod_reach
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
+
+
+def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
+    """Tries all targets."""
+    params = module.params
+    namespace = params["workload"]["namespace"]
+    try:
+        pod = _pod_reach.find_pod(cluster, namespace, params["workload"]["deployment"])
+        tries = _pod_reach.try_targets(cluster, namespace, pod, params["targets"], params["timeout"])
+    except _pod_reach.NotTested as not_tested:
+        return {"changed": False, "tries": [], "not_tested": str(not_tested)}
+    return {"changed": False, "tries": tries, "not_tested": None}
+
+
+OPTIONS: dict[str, t.Any] = {
+    "workload": dict(_cluster_module.WORKLOAD, required=True),
+    "targets": {"type": "list", "elements": "str", "required": True},
+    "timeout": {"type": "int", "default": 3},
+}
+DEFINITION = _cluster_module.Definition(OPTIONS, run)
 
 
 def main() -> None:
     """Runs the module."""
-    module = AnsibleModule(
-        argument_spec=dict(
-            connection_argument_spec(),
-            workload={
-                "type": "dict",
-                "required": True,
-                "options": {
-                    "namespace": {"type": "str", "required": True},
-                    "deployment": {"type": "str", "required": True},
-                    "container": {"type": "str"},
-                },
-            },
-            targets={"type": "list", "elements": "str", "required": True},
-            timeout={"type": "int", "default": 3},
-        ),
-        supports_check_mode=True,
-    )
-    hide_secrets(module)
-    params = module.params
-    workload = params["workload"]
-    tries, reason = [], None
-    try:
-        cluster = Cluster(params)
-        pod = _pod_reach.find_pod(cluster, workload["namespace"], workload["deployment"])
-        tries = _pod_reach.try_targets(cluster, workload["namespace"], pod, params["targets"], params["timeout"])
-    except _pod_reach.NotTested as not_tested:
-        reason = str(not_tested)
-    except MeshError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, tries=tries, not_tested=reason)
+    _cluster_module.main(DEFINITION)
 
 
 if __name__ == "__main__":

@@ -79,14 +79,9 @@ report:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _manifest, _token_policy
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster_module, _manifest, _token_policy
 from ansible_collections.hybridmesh.istio.plugins.module_utils._apply import Applier
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
-    Cluster,
-    connection_argument_spec,
-    hide_secrets,
-)
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Change, Object
 
@@ -111,12 +106,12 @@ def present(applier: Applier, items: t.Sequence[Object], check_mode: bool) -> li
     return changes
 
 
-def run(module: AnsibleModule) -> dict[str, t.Any]:
+def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
     """Brings the policy about, or away."""
     cap = module.params["max_duration"]
     if cap < 600:
         raise MeshError(f"max_duration {cap}", "600 s at least, the least that Kubernetes makes", "raise it")
-    applier = Applier(Cluster(module.params))
+    applier = Applier(cluster)
     items = [_token_policy.policy(cap), _token_policy.binding()]
     if applier.collection_path(items[0]["apiVersion"], items[0]["kind"]) is None:
         if module.params["state"] == "absent":
@@ -144,21 +139,16 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     return answer
 
 
+OPTIONS: dict[str, t.Any] = {
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "max_duration": {"type": "int", "default": 86400},
+}
+DEFINITION = _cluster_module.Definition(OPTIONS, run)
+
+
 def main() -> None:
     """Runs the module."""
-    module = AnsibleModule(
-        argument_spec=dict(
-            connection_argument_spec(),
-            state={"type": "str", "choices": ["present", "absent"], "default": "present"},
-            max_duration={"type": "int", "default": 86400},
-        ),
-        supports_check_mode=True,
-    )
-    hide_secrets(module)
-    try:
-        module.exit_json(**run(module))
-    except MeshError as error:
-        module.fail_json(msg=str(error), found=error.found, expected=error.expected, next_step=error.next_step)
+    _cluster_module.main(DEFINITION)
 
 
 if __name__ == "__main__":

@@ -67,13 +67,12 @@ error:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster_module
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
 
 
-def run(module: AnsibleModule, cluster: Cluster) -> dict[str, t.Any]:
+def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
     """Asks."""
     result: dict[str, t.Any] = {"changed": False, "reviewed": False, "authenticated": False, "user": None, "error": ""}
     body = {
@@ -97,15 +96,18 @@ def run(module: AnsibleModule, cluster: Cluster) -> dict[str, t.Any]:
     )
 
 
+OPTIONS: dict[str, t.Any] = {
+    "token": {"type": "str", "required": True, "no_log": True},
+    "audiences": {"type": "list", "elements": "str", "default": ["istio-ca"]},
+}
+
+
+DEFINITION = _cluster_module.Definition(OPTIONS, run)
+
+
 def main() -> None:
     """Runs the module."""
-    _cluster_module.main(
-        {
-            "token": {"type": "str", "required": True, "no_log": True},
-            "audiences": {"type": "list", "elements": "str", "default": ["istio-ca"]},
-        },
-        run,
-    )
+    _cluster_module.main(DEFINITION)
 
 
 if __name__ == "__main__":

@@ -131,7 +131,6 @@ import datetime
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import (
     _capacity,
     _clients,
@@ -180,7 +179,7 @@ def seen(
     return {vm["name"]: vm["address"] in found for vm in vms}
 
 
-def run(module: AnsibleModule, cluster: Cluster) -> dict[str, t.Any]:
+def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
     """Reads and divides."""
     params = module.params
     if not 0 <= params["share"] <= 1:
@@ -201,20 +200,23 @@ def run(module: AnsibleModule, cluster: Cluster) -> dict[str, t.Any]:
     return dict(known, changed=False, mend=mend, waves=found, refused=refused)
 
 
+OPTIONS: dict[str, t.Any] = {
+    "vms": _cluster_module.VMS,
+    "restart": {"type": "list", "elements": "str"},
+    "running": {"type": "list", "elements": "str", "default": []},
+    "workload": _cluster_module.WORKLOAD,
+    "share": {"type": "float", "default": 0.34},
+    "canaries": {"type": "int", "default": 0},
+    "most": {"type": "int", "default": 0},
+}
+
+
+DEFINITION = _cluster_module.Definition(OPTIONS, run)
+
+
 def main() -> None:
     """Runs the module."""
-    _cluster_module.main(
-        {
-            "vms": _cluster_module.VMS,
-            "restart": {"type": "list", "elements": "str"},
-            "running": {"type": "list", "elements": "str", "default": []},
-            "workload": _cluster_module.WORKLOAD,
-            "share": {"type": "float", "default": 0.34},
-            "canaries": {"type": "int", "default": 0},
-            "most": {"type": "int", "default": 0},
-        },
-        run,
-    )
+    _cluster_module.main(DEFINITION)
 
 
 if __name__ == "__main__":

@@ -127,7 +127,6 @@ import datetime
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import (
     _capacity,
     _clients,
@@ -219,7 +218,7 @@ def wait_until_gone(
     return watched, sorted(addresses[address] for address in left), round(time.monotonic() - started, 3)
 
 
-def run(module: AnsibleModule, cluster: Cluster) -> dict[str, t.Any]:
+def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
     """Brings the state about."""
     params = module.params
     pairs = find(cluster, params["vms"])
@@ -241,19 +240,22 @@ def run(module: AnsibleModule, cluster: Cluster) -> dict[str, t.Any]:
     return result
 
 
+OPTIONS: dict[str, t.Any] = {
+    "state": {"type": "str", "choices": ["drained", "restored", "absent"], "default": "drained"},
+    "vms": _cluster_module.VMS,
+    "renew": {"type": "list", "elements": "str", "default": []},
+    "workload": _cluster_module.WORKLOAD,
+    "timeout": {"type": "int", "default": 15},
+    "settle": {"type": "float", "default": 3.0},
+}
+
+
+DEFINITION = _cluster_module.Definition(OPTIONS, run)
+
+
 def main() -> None:
     """Runs the module."""
-    _cluster_module.main(
-        {
-            "state": {"type": "str", "choices": ["drained", "restored", "absent"], "default": "drained"},
-            "vms": _cluster_module.VMS,
-            "renew": {"type": "list", "elements": "str", "default": []},
-            "workload": _cluster_module.WORKLOAD,
-            "timeout": {"type": "int", "default": 15},
-            "settle": {"type": "float", "default": 3.0},
-        },
-        run,
-    )
+    _cluster_module.main(DEFINITION)
 
 
 if __name__ == "__main__":

@@ -277,14 +277,11 @@ requests:
 
 import gc
 import time
+import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster_module
 from ansible_collections.hybridmesh.istio.plugins.module_utils._cluster import istiod_names
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
-    Cluster,
-    connection_argument_spec,
-    hide_secrets,
-)
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._expectation import (
     OF_A_VM,
@@ -333,9 +330,12 @@ def whole_group(params):
     return split_group(params["group"], params["namespace"])
 
 
-def run(module):
+def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
+    """Follows the entries until all is as expected, or time is up."""
+    # Thousands of entries are hundreds of thousands of objects without a cycle among them. Looking for cycles would take
+    # a fifth of the module's time; memory is given back all the same.
+    gc.disable()
     params = module.params
-    cluster = Cluster(params)
     vms, whole = vms_of(params), whole_group(params)
     needed = {(vm["namespace"], vm["group"]) for vm in vms if vm["state"] == "present"} | {whole} - {None}
     groups = read_groups(cluster, sorted(needed))
@@ -384,10 +384,10 @@ def run(module):
         "requests": follower.requests + len(groups) + len(asked),
     }
     if params["fail_on_mismatch"] and result["failed_vms"]:
-        module.fail_json(msg=message_of(verdicts), **result)
+        return dict(result, failed=True, msg=message_of(verdicts))
     if params["fail_on_mismatch"] and whole and not enough():
-        module.fail_json(msg=too_few(params, whole, len(verdicts)), **result)
-    module.exit_json(**result)
+        return dict(result, failed=True, msg=too_few(params, whole, len(verdicts)))
+    return result
 
 
 def too_few(params, whole, found):
@@ -399,39 +399,32 @@ def too_few(params, whole, found):
     return str(error)
 
 
-def main():
-    module = AnsibleModule(
-        argument_spec=dict(
-            connection_argument_spec(),
-            vms={
-                "type": "list",
-                "elements": "dict",
-                "options": dict({"name": {"type": "str", "required": True}}, **OF_A_VM),
-            },
-            hosts={"type": "dict"},
-            addresses={"type": "list", "elements": "str"},
-            entries={"type": "list", "elements": "str"},
-            group={"type": "str"},
-            namespace={"type": "str"},
-            count={"type": "int"},
-            state={"type": "str", "choices": ["present", "absent"], "default": "present"},
-            check_istiod={"type": "bool", "default": True},
-            istio_namespace={"type": "str", "default": "istio-system"},
-            timeout={"type": "int", "default": 0},
-            max_connection_age={"type": "int", "default": 1800},
-            fail_on_mismatch={"type": "bool", "default": True},
-        ),
-        mutually_exclusive=[("count", option) for option in ("vms", "hosts", "addresses", "entries")],
-        supports_check_mode=True,
-    )
-    hide_secrets(module)
-    # Thousands of entries are hundreds of thousands of objects without a cycle among them. Looking for cycles would take
-    # a fifth of the module's time; memory is given back all the same.
-    gc.disable()
-    try:
-        run(module)
-    except MeshError as error:
-        module.fail_json(msg=str(error), found=error.found, expected=error.expected, next_step=error.next_step)
+OPTIONS: dict[str, t.Any] = {
+    "vms": {
+        "type": "list",
+        "elements": "dict",
+        "options": dict({"name": {"type": "str", "required": True}}, **OF_A_VM),
+    },
+    "hosts": {"type": "dict"},
+    "addresses": {"type": "list", "elements": "str"},
+    "entries": {"type": "list", "elements": "str"},
+    "group": {"type": "str"},
+    "namespace": {"type": "str"},
+    "count": {"type": "int"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "check_istiod": {"type": "bool", "default": True},
+    "istio_namespace": {"type": "str", "default": "istio-system"},
+    "timeout": {"type": "int", "default": 0},
+    "max_connection_age": {"type": "int", "default": 1800},
+    "fail_on_mismatch": {"type": "bool", "default": True},
+}
+WHOLE_OR_NAMED = [("count", option) for option in ("vms", "hosts", "addresses", "entries")]
+DEFINITION = _cluster_module.Definition(OPTIONS, run, WHOLE_OR_NAMED)
+
+
+def main() -> None:
+    """Runs the module."""
+    _cluster_module.main(DEFINITION)
 
 
 if __name__ == "__main__":

@@ -174,14 +174,14 @@ undeclared:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _manifest, _workload_group
-from ansible_collections.hybridmesh.istio.plugins.module_utils._apply import MANAGED_BY, MANAGER, Applier, is_ours
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
-    Cluster,
-    connection_argument_spec,
-    hide_secrets,
+from ansible_collections.hybridmesh.istio.plugins.module_utils import (
+    _cluster,
+    _cluster_module,
+    _manifest,
+    _workload_group,
 )
+from ansible_collections.hybridmesh.istio.plugins.module_utils._apply import MANAGED_BY, MANAGER, Applier, is_ours
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Change, Object
 from ansible_collections.hybridmesh.istio.plugins.module_utils._rights import rights_of_accounts
@@ -214,7 +214,7 @@ GROUP: dict[str, t.Any] = {
     "service": {"type": "dict", "options": SERVICE},
 }
 
-ARGUMENTS: dict[str, t.Any] = {
+OPTIONS: dict[str, t.Any] = {
     "groups": {"type": "list", "elements": "dict", "required": True, "options": GROUP},
     "istio_namespace": {"type": "str", "default": "istio-system"},
     "revision": {"type": "str"},
@@ -224,11 +224,11 @@ ARGUMENTS: dict[str, t.Any] = {
 class Run:
     """One run of the module."""
 
-    def __init__(self, module: AnsibleModule) -> None:
+    def __init__(self, module: _cluster_module.Task, cluster: Cluster) -> None:
         self.module = module
         self.groups: list[dict[str, t.Any]] = module.params["groups"]
         _workload_group.check_groups(self.groups)
-        self.cluster = Cluster(module.params)
+        self.cluster = cluster
         self.applier = Applier(self.cluster)
 
     def run(self) -> dict[str, t.Any]:
@@ -332,14 +332,17 @@ class Run:
         return found
 
 
+def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
+    """Brings the groups about."""
+    return Run(module, cluster).run()
+
+
+DEFINITION = _cluster_module.Definition(OPTIONS, run)
+
+
 def main() -> None:
     """Runs the module."""
-    module = AnsibleModule(argument_spec=dict(ARGUMENTS, **connection_argument_spec()), supports_check_mode=True)
-    hide_secrets(module)
-    try:
-        module.exit_json(**Run(module).run())
-    except MeshError as error:
-        module.fail_json(msg=str(error), found=error.found, expected=error.expected, next_step=error.next_step)
+    _cluster_module.main(DEFINITION)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,6 @@ report:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import (
     _cluster,
     _cluster_module,
@@ -139,7 +138,7 @@ def refuse_others(params: t.Mapping[str, t.Any], identity: str, others: list[str
         )
 
 
-def run(module: AnsibleModule, cluster: Cluster) -> dict[str, t.Any]:
+def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
     """Shuts it out, or lets it in again."""
     params = module.params
     namespace, name = split_group(params["group"])
@@ -189,21 +188,24 @@ def run(module: AnsibleModule, cluster: Cluster) -> dict[str, t.Any]:
     return result
 
 
+OPTIONS: dict[str, t.Any] = {
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "name": {"type": "str", "required": True},
+    "group": {"type": "str", "required": True},
+    "address": {"type": "str", "required": True},
+    "deny": {"type": "str", "choices": ["identity", "address", "none"], "default": "identity"},
+    "accept_others": {"type": "bool", "default": False},
+    "istio_namespace": {"type": "str", "default": "istio-system"},
+    "revision": {"type": "str"},
+}
+
+
+DEFINITION = _cluster_module.Definition(OPTIONS, run)
+
+
 def main() -> None:
     """Runs the module."""
-    _cluster_module.main(
-        {
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "name": {"type": "str", "required": True},
-            "group": {"type": "str", "required": True},
-            "address": {"type": "str", "required": True},
-            "deny": {"type": "str", "choices": ["identity", "address", "none"], "default": "identity"},
-            "accept_others": {"type": "bool", "default": False},
-            "istio_namespace": {"type": "str", "default": "istio-system"},
-            "revision": {"type": "str"},
-        },
-        run,
-    )
+    _cluster_module.main(DEFINITION)
 
 
 if __name__ == "__main__":

@@ -182,14 +182,9 @@ import json
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster_module, _probe
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _pod_probe as core
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _probe
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
-    Cluster,
-    connection_argument_spec,
-    hide_secrets,
-)
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._exec import ExecError, Session
 from ansible_collections.hybridmesh.istio.plugins.module_utils._expectation import split_group
@@ -393,7 +388,8 @@ def probe(cluster, params, vms):
     return "{}/{}".format(params["workload"]["namespace"], pod.name), verdicts
 
 
-def run(module):
+def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
+    """Sends requests, and looks at who got them."""
     params = module.params
     vms = []
     for vm in params["vms"]:
@@ -404,50 +400,38 @@ def run(module):
         if module.check_mode:
             raise Unable("not_tested", "check mode sends no request", "")
         if vms:
-            name, verdicts = probe(Cluster(params), params, vms)
+            name, verdicts = probe(cluster, params, vms)
     except Unable as unable:
         verdicts = {vm["name"]: verdict_without_proof(vm, unable.finding) for vm in vms}
-    module.exit_json(changed=False, pod=name, verdicts=[verdicts[vm["name"]] for vm in vms])
+    return {"changed": False, "pod": name, "verdicts": [verdicts[vm["name"]] for vm in vms]}
 
 
-def main():
-    module = AnsibleModule(
-        argument_spec=dict(
-            connection_argument_spec(),
-            workload={
-                "type": "dict",
-                "required": True,
-                "options": {
-                    "namespace": {"type": "str", "required": True},
-                    "deployment": {"type": "str", "required": True},
-                    "container": {"type": "str"},
-                },
-            },
-            vms={
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": {
-                    "name": {"type": "str", "required": True},
-                    "group": {"type": "str", "required": True},
-                    "address": {"type": "str", "required": True},
-                },
-            },
-            namespace={"type": "str"},
-            path={"type": "str"},
-            cluster_domain={"type": "str", "default": "cluster.local"},
-            max_requests={"type": "int", "default": 20},
-            timeout={"type": "int", "default": 30},
-            request_timeout={"type": "int", "default": 5},
-            admin_port={"type": "int", "default": 15000},
-        ),
-        supports_check_mode=True,
-    )
-    hide_secrets(module)
-    try:
-        run(module)
-    except MeshError as error:
-        module.fail_json(msg=str(error), found=error.found, expected=error.expected, next_step=error.next_step)
+OPTIONS: dict[str, t.Any] = {
+    "workload": dict(_cluster_module.WORKLOAD, required=True),
+    "vms": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "name": {"type": "str", "required": True},
+            "group": {"type": "str", "required": True},
+            "address": {"type": "str", "required": True},
+        },
+    },
+    "namespace": {"type": "str"},
+    "path": {"type": "str"},
+    "cluster_domain": {"type": "str", "default": "cluster.local"},
+    "max_requests": {"type": "int", "default": 20},
+    "timeout": {"type": "int", "default": 30},
+    "request_timeout": {"type": "int", "default": 5},
+    "admin_port": {"type": "int", "default": 15000},
+}
+DEFINITION = _cluster_module.Definition(OPTIONS, run)
+
+
+def main() -> None:
+    """Runs the module."""
+    _cluster_module.main(DEFINITION)
 
 
 if __name__ == "__main__":

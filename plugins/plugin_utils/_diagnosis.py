@@ -174,7 +174,7 @@ def _name(case: Case) -> Findings:
         return
     host = case.way["target"].rpartition(":")[0]
     found = case.way.get("addresses") or []
-    wanted = [address for address, names in _preflight.hosts_lines(case.files.get("hosts", "")) if host in names]
+    wanted = [address for address, names in _vm_files.hosts_lines(case.files.get("hosts", "")) if host in names]
     if not found:
         yield Finding(
             "name_unresolved",

@@ -138,12 +138,12 @@ EQUAL = [
     unregistered("external-ip", "--externalIP", "192.0.2.33", external_ip="192.0.2.33"),
     unregistered("external-ipv6", "--externalIP", "2001:db8::1", external_ip="2001:db8::1"),
     Case("registered-with-internal-ip", flags=("--autoregister", "--internalIP", "10.1.2.3"), settings={"internal_ip": "10.1.2.3"}),
-    Case("ingress-ip", flags=("--autoregister", "--ingressIP", "192.0.2.7"), wish={"ingress_ip": "192.0.2.7"}),
+    Case("issue-43656-ingress-ip", flags=("--autoregister", "--ingressIP", "192.0.2.7"), wish={"ingress_ip": "192.0.2.7"}),
     Case("ingress-ipv6", flags=("--autoregister", "--ingressIP", "2001:db8::7"), wish={"ingress_ip": "2001:db8::7"}),
     Case("cluster-id", flags=("--autoregister", "--clusterID", "other"), wish={"cluster_id": "other"}),
     Case("odd-cluster-id", flags=("--autoregister", "--clusterID", "it's $1"), wish={"cluster_id": "it's $1"}),
     Case("empty-cluster-id", flags=("--autoregister", "--clusterID", ""), wish={"cluster_id": ""}),
-    Case("ingress-service", service="gw", flags=("--autoregister", "--ingressService", "gw")),
+    Case("issue-35777-ingress-service", service="gw", flags=("--autoregister", "--ingressService", "gw")),
     Case("ingress-service-elsewhere", service="gw.{istio}-gw", flags=("--autoregister", "--ingressService", "gw.{istio}-gw")),
     Case("token-duration", flags=("--autoregister", "--tokenDuration", "7200")),
     # The gateway's address
@@ -153,7 +153,7 @@ EQUAL = [
     Case("dual-stack-gateway", ingress=({"ip": "2001:db8::5"}, {"ip": "192.0.2.9"})),
     Case("gateway-with-address-and-name", ingress=({"ip": "192.0.2.5", "hostname": "gw.example"},)),
     # Revisions
-    Case("revision", revision="1-31", asked="1-31", mesh=MESH.replace("istiod.", "istiod-1-31.")),
+    Case("issue-52257-revision", revision="1-31", asked="1-31", mesh=MESH.replace("istiod.", "istiod-1-31.")),
     Case("revision-without-address", revision="canary", asked="canary",
          mesh=MESH.replace("  discoveryAddress: istiod.{istio}.svc:15012\n", "")),
     Case("revision-named-default", asked="default"),

@@ -30,7 +30,7 @@ COLLECTIONS = os.environ.get("LAB_COLLECTIONS") or str(pathlib.Path(__file__).re
 if AnsibleCollectionConfig.collection_finder is None:
     init_plugin_loader([COLLECTIONS])
 
-ADDRESSES = {"cluster1": "10.88.0.10", "vm1": "10.88.0.21", "vm2": "10.88.0.22"}
+ADDRESSES = {"cluster1": "10.88.0.10", **{f"vm{number}": f"10.88.0.{20 + number}" for number in range(1, 9)}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +99,11 @@ class Lab:
             check=False,
         )
         return Run(done.returncode, done.stdout)
+
+    def inventory(self) -> str:
+        """The default inventory, as JSON."""
+        command = ["ansible-inventory", "--list"]
+        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
 
     def role(self, role: str, *arguments: str, **options: t.Any) -> Run:
         """Plays one role alone on the VMs, as somebody's own playbook would."""

@@ -44,15 +44,18 @@ def succeeded(run: Run) -> Run:
 
 @pytest.fixture(scope="module")
 def old(lab: Lab) -> Lab:
-    """A whole mesh of the older version, from nothing; then istiod and the gateway of the newer one."""
+    """A whole mesh of the older version, from nothing."""
     lab.reset()
     succeeded(lab.playbook("site.yml", variables={"control_plane_version": f"{OLD}-lab"}))
     assert {version(lab, vm) for vm in VMS} == {f"{OLD}lab"}
-    succeeded(lab.playbook("playbooks/mesh.yml", variables={"control_plane_allow_upgrade": True}))
     return lab
 
 
 def test_istiod_alone_is_upgraded_first(old: Lab) -> None:
+    with from_pod() as traffic:
+        succeeded(old.playbook("playbooks/mesh.yml", variables={"control_plane_allow_upgrade": True}))
+    traffic.told("istiod and the gateway upgraded under running VMs")
+    assert traffic.failed == 0, traffic.statuses
     # A sidecar that istiod supports stays until it is asked for.
     run = succeeded(old.playbook("playbooks/onboard.yml"))
     assert run.changed == 0, run.output
@@ -141,6 +144,23 @@ def test_other_capture_settings_leave_the_sidecar_running(mesh: Lab) -> None:
     assert "2049" not in mesh.ssh("vm1", "iptables-save; iptables-legacy-save")
 
 
+def test_dns_capture_is_switched(mesh: Lab) -> None:
+    names = "getent hosts vm2.lab.test; getent hosts workbench.lab.svc.cluster.local || echo none"
+    options = {"vm_sidecar_capture_dns": False}
+    with from_pod() as traffic:
+        run = succeeded(mesh.playbook("playbooks/onboard.yml", variables=options))
+        # Without it, names of the mesh are not known on the machine; all others are.
+        seen = mesh.ssh("vm1", names)
+        assert "--dport 53" not in mesh.ssh("vm1", "iptables-save; iptables-legacy-save")
+        succeeded(mesh.playbook("playbooks/onboard.yml"))
+    assert "The sidecar is restarted: changed: /var/lib/istio/envoy/cluster.env, /etc/istio/config/mesh" in run.words
+    assert "10.88.0.22" in seen
+    assert seen.endswith("none\n")
+    assert "none" not in mesh.ssh("vm1", names)
+    traffic.told("DNS capture switched off and on, on two VMs")
+    assert traffic.failed == 0, traffic.statuses
+
+
 def test_a_new_gateway_address_restarts_nothing(mesh: Lab) -> None:
     before = process(mesh, "vm1")
     options = {"vm_sidecar_gateway_address": "10.88.0.10"}
@@ -150,6 +170,10 @@ def test_a_new_gateway_address_restarts_nothing(mesh: Lab) -> None:
     reached = "timeout 30 bash -c 'until (exec 3<>/dev/tcp/10.88.0.10/15012) 2> /dev/null; do sleep 0.5; done'"
     mesh.ssh("vm1", reached)
     try:
+        told = succeeded(mesh.playbook("playbooks/renew.yml", "--limit", "vm1", variables=options))
+        assert told.changed == 0, told.output
+        assert "the gateway's address, or the name that istiod is reached by changed" in told.words, told.output
+        assert "run the playbook onboard for it (nothing is restarted)" in told.words, told.output
         run = succeeded(mesh.playbook("playbooks/onboard.yml", "--limit", "vm1", variables=options))
         assert run.recap["vm1"]["changed"] == 1, run.output
         assert "10.88.0.10 istiod.istio-system.svc" in mesh.ssh("vm1", "cat /etc/hosts")
@@ -159,7 +183,7 @@ def test_a_new_gateway_address_restarts_nothing(mesh: Lab) -> None:
         succeeded(mesh.playbook("playbooks/onboard.yml", "--limit", "vm1"))
 
 
-def test_new_labels_of_the_group_reach_its_entries(mesh: Lab) -> None:
+def test_issue_37868_new_labels_of_the_group_reach_its_entries(mesh: Lab) -> None:
     """istio/istio#37868: an entry keeps the labels of its first registration."""
     groups = yaml.safe_load((PROJECT / "inventories/lab/group_vars/all/mesh.yml").read_text())
     wanted = json.loads(json.dumps(groups["workload_group_groups"]))
@@ -280,7 +304,7 @@ def same_machine(before: dict[str, str], after: dict[str, str]) -> dict[str, tup
     }
 
 
-def test_offboard_leaves_nothing_and_onboarding_again_works(mesh: Lab) -> None:
+def test_issue_52961_47957_48368_29478_offboard_leaves_nothing_and_onboarding_again_works(mesh: Lab) -> None:
     mesh.reset("vm2")
     mesh.ssh(
         "vm2",

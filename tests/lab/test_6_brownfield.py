@@ -38,6 +38,11 @@ echo '192.0.2.7 billing.corp' >> /etc/hosts
 iptables -N CORP; iptables -A INPUT -j CORP; iptables -A CORP -s 192.0.2.99 -j DROP
 nft add table inet corp; nft add chain inet corp input
 ip link add docker0 type bridge; ip addr add 172.17.0.1/16 dev docker0; ip link set docker0 up
+ip netns add container
+ip link add veth0 type veth peer name eth0 netns container; ip link set veth0 master docker0 up
+ip -n container link set lo up; ip -n container link set eth0 up
+ip -n container addr add 172.17.0.2/16 dev eth0; ip -n container route add default via 172.17.0.1
+sysctl -q -w net.ipv4.ip_forward=1; iptables -t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
 printf 'Port 22\\nPort 2222\\n' > /etc/ssh/sshd_config.d/ports.conf; systemctl reload ssh
 systemd-run --quiet --unit=monitoring python3 -m http.server 9100 --directory /usr/share/doc
 cp /usr/bin/python3 /usr/local/sbin/envoy; systemd-run --quiet --unit=other-envoy /usr/local/sbin/envoy -m http.server 9901 --directory /usr/share/doc
@@ -54,6 +59,8 @@ echo 'nameserver 127.0.0.53' > /etc/resolv.conf
 def brownfield(mesh: Lab) -> t.Iterator[Lab]:
     mesh.reset(VM)
     mesh.ssh(VM, "set -e\n" + YEARS)
+    # Outside of the mesh, on a port that is captured on the machine.
+    mesh.ssh("cluster1", "systemd-run --quiet --unit=outside python3 -m http.server 10000 --directory /usr/share/doc")
     mesh.apply(
         """\
         apiVersion: security.istio.io/v1
@@ -63,6 +70,7 @@ def brownfield(mesh: Lab) -> t.Iterator[Lab]:
         """
     )
     yield mesh
+    mesh.ssh("cluster1", "systemctl stop outside")
     mesh.kubectl("delete", "peerauthentication", "-n", "chapter10vm", "strict")
     mesh.reset(VM)
 
@@ -79,7 +87,9 @@ def works(lab: Lab) -> None:
     assert "CORP" in lab.ssh(VM, "iptables -S INPUT")
     assert "192.0.2.99" in lab.ssh(VM, "iptables -S CORP")
     assert "corp" in lab.ssh(VM, "nft list tables")
-    assert lab.ssh(VM, "ip -br link show docker0").startswith("docker0")
+    # A container asks others, by a captured port, too, and the machine's own application.
+    for url in ("http://10.88.0.10:8000/releases/", "http://10.88.0.10:10000/", "http://172.17.0.1:10000/"):
+        lab.ssh(VM, f"ip netns exec container curl -sSf -m 5 -o /dev/null {url}")
     assert answers(9100)
     assert answers(9901)
     ssh = [*shlex.split(os.environ["LAB_SSH"]), "-p", "2222", f"root@{ADDRESS}", "hostname"]
@@ -110,7 +120,7 @@ def test_check_and_diff_show_all_and_change_nothing(brownfield: Lab) -> None:
     assert "-192.0.2.7" not in run.output
 
 
-def test_what_was_there_goes_on_working(brownfield: Lab) -> None:
+def test_issue_27728_39775_29518_42822_what_was_there_goes_on_working(brownfield: Lab) -> None:
     run = brownfield.playbook(*ONBOARD)
     assert run.code == 0, run.output
     works(brownfield)

@@ -142,7 +142,7 @@ def test_where_istioctl_fails(case: Case, bench: Bench, tmp_path: pathlib.Path) 
 
 
 @pytest.mark.parametrize(("case", "addresses"), WITHOUT_HOSTS.values(), ids=WITHOUT_HOSTS)
-def test_where_istioctl_leaves_hosts_empty(
+def test_issue_31624_where_istioctl_leaves_hosts_empty(
     case: Case, addresses: list[str], bench: Bench, tmp_path: pathlib.Path
 ) -> None:
     mesh = mesh_of(bench, case)
@@ -173,7 +173,7 @@ def test_default_tag_of_an_istiod_elsewhere(bench: Bench, tmp_path: pathlib.Path
         assert ours == istioctl.files(tmp_path, mesh.istio, mesh.vms, case), istioctl.version
 
 
-def test_node_port(bench: Bench, tmp_path: pathlib.Path) -> None:
+def test_issue_49045_node_port(bench: Bench, tmp_path: pathlib.Path) -> None:
     """istioctl has nothing for it; ours has the node and its port, in all three files."""
     case = Case("node-port", ingress=(), service_type="NodePort")
     mesh = mesh_of(bench, case)

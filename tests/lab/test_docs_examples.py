@@ -14,7 +14,8 @@ import pytest
 import yaml
 from conftest import Lab
 
-DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
 PLUGINS = "ansible_collections.hybridmesh.istio.plugins"
 PAGES = ["bootstrap.md", "verify.md"]
 EXAMPLES = [
@@ -63,3 +64,13 @@ def test_examples(mesh: Lab, plugin: str) -> None:
 def test_every_page_is_run() -> None:
     with_examples = [page.name for page in sorted(DOCS.glob("*.md")) if tasks_of(page.read_text())]
     assert with_examples == PAGES
+
+
+def test_what_limits_calls_prevented_has_a_test_of_that_number() -> None:
+    text = (DOCS / "limits.md").read_text(encoding="utf-8").partition("## Prevented")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([^|]*\d{5}[^|]*) \|.*\| ([^|]*) \|$", text, re.MULTILINE)
+    assert len(rows) > 20
+    for issues, shown_by in rows:
+        files = [(ROOT / name).read_text(encoding="utf-8") for name in re.findall(r"`(tests/[^`]*\.py)`", shown_by)]
+        names = re.findall(r"(?:def test_|Case\(\")issue[-_][\w-]+", "".join(files))
+        assert [number for number in re.findall(r"\b\d{5}\b", issues) if number not in "".join(names)] == [], shown_by

@@ -96,8 +96,8 @@ def main() -> int:
     if len(hosts) != VMS:
         raise SystemExit(f"the lab has {len(hosts)} VMs, {VMS} are needed: make lab-down, then make lab LAB_VMS={VMS}")
     report = Report()
-    bare()
     play("playbooks/mesh.yml")
+    bare()
     # Whatever is read for the first time is read now: the group, istioctl, the package.
     play("playbooks/onboard.yml")
     bare()

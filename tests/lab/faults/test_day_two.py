@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import threading
@@ -14,8 +15,8 @@ import typing as t
 import pytest
 import yaml
 
-from ..conftest import ADDRESSES, Lab, Run
-from ..interrupted import play, reboot
+from ..conftest import ADDRESSES, PROJECT, Lab, Run
+from ..interrupted import kill, play, reboot
 from ..traffic import from_pod
 
 VM = "vm1"
@@ -96,10 +97,19 @@ def test_all_of_the_gateway_is_gone_for_two_minutes(mesh: Lab) -> None:
     assert traffic.failed == 0, traffic.statuses
 
 
+def restart_istiod(lab: Lab) -> None:
+    lab.kubectl("rollout", "restart", *ISTIO, "deployment/istiod")
+    lab.kubectl("rollout", "status", *ISTIO, "deployment/istiod", "--timeout=120s")
+
+
+def roots(text: str) -> int:
+    """How many certificates a text holds."""
+    return text.count("BEGIN CERTIFICATE")
+
+
 def test_istiod_is_restarted_under_running_machines(mesh: Lab) -> None:
     with from_pod() as traffic:
-        mesh.kubectl("rollout", "restart", *ISTIO, "deployment/istiod")
-        mesh.kubectl("rollout", "status", *ISTIO, "deployment/istiod", "--timeout=120s")
+        restart_istiod(mesh)
         time.sleep(10)
     traffic.told("istiod replaced under running VMs")
     assert traffic.failed == 0, traffic.statuses
@@ -132,14 +142,20 @@ def test_the_application_dies_and_comes_back(mesh: Lab) -> None:
     traffic.told("the application of one of two VMs dies and comes back")
 
 
-def test_a_machine_reboots(mesh: Lab) -> None:
+def test_issue_35343_27691_22665_42603_52716_a_machine_reboots(mesh: Lab) -> None:
     with from_pod() as traffic:
         reboot(mesh, VM)
+        # The certificate is enough, and a new token would find its folder.
+        assert mesh.ssh(VM, "ls /run/secrets/tokens; stat -c '%U %a' /run/secrets /run/secrets/tokens").split("\n") == [
+            "istio-proxy 755",
+            "istio-proxy 700",
+            "",
+        ]
         took = wait_until(lambda: health(mesh) == "True" and "capture: on" in mesh.ssh(VM, "istio-capture status"), 90)
     traffic.told(f"one of two VMs reboots, healthy again {took} s after it answered")
 
 
-def test_an_expired_certificate_is_mended_by_renew(mesh: Lab) -> None:
+def test_issue_33146_46923_an_expired_certificate_is_mended_by_renew(mesh: Lab) -> None:
     """istio/istio#33146, #46923, #35343: dead after a day off, the token gone after a reboot."""
     succeeded(
         mesh.playbook(
@@ -237,6 +253,60 @@ def test_a_download_that_goes_wrong(mesh: Lab, what: str, words: str) -> None:
     assert mesh.ssh(VM, "ls /var/cache/hybridmesh 2> /dev/null || true") == ""
 
 
+def test_a_new_root_certificate_comes_by_a_bundle_of_both(mesh: Lab, tmp_path: t.Any) -> None:
+    """The new root beside the old one first, then what is signed by it: nobody meets a certificate that it does not trust."""
+    kept = json.loads(mesh.kubectl("get", "secret", *ISTIO, "istio-ca-secret", "-o", "json"))["data"]
+    old, key = (base64.b64decode(kept[name]).decode() for name in ("ca-cert.pem", "ca-key.pem"))
+    subprocess.run(
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout new.key -out new.pem -subj /O=new -days 30 "
+        "-addext keyUsage=critical,keyCertSign,cRLSign",
+        shell=True,
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    new, new_key = (tmp_path / "new.pem").read_text(), (tmp_path / "new.key").read_text()
+
+    def authority(certificate: str, private: str) -> None:
+        files = {
+            "ca-cert.pem": certificate,
+            "ca-key.pem": private,
+            "cert-chain.pem": certificate,
+            "root-cert.pem": old + new,
+        }
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cacerts", "namespace": "istio-system"}}
+        mesh.kubectl("apply", "-f", "-", stdin=json.dumps({**secret, "stringData": files}))
+        restart_istiod(mesh)
+
+    try:
+        with from_pod() as traffic:
+            authority(old, key)
+            wait_until(
+                lambda: roots(mesh.kubectl("get", "cm", "-n", NAMESPACE, "istio-ca-root-cert", "-o", "yaml")) == 2, 60
+            )
+            told = succeeded(mesh.playbook("playbooks/renew.yml"))
+            assert "the mesh's root certificate changed" in told.words, told.output
+            run = succeeded(mesh.playbook("playbooks/onboard.yml"))
+            assert "The sidecar is restarted: changed: /etc/certs/root-cert.pem" in run.words, run.output
+            assert [roots(mesh.ssh(vm, "cat /etc/certs/root-cert.pem")) for vm in VMS] == [2, 2]
+            authority(new, new_key)
+            # One gets a certificate from the new authority at once; pods and the other machine have the old one's.
+            mesh.ssh(VM, "systemctl restart istio")
+            wait_until(lambda: health(mesh) == "True", 60)
+            assert "O = new" in mesh.ssh(
+                VM, "openssl crl2pkcs7 -nocrl -certfile /etc/certs/cert-chain.pem | openssl pkcs7 -print_certs"
+            )
+            all_well(mesh)
+        traffic.told("a new root certificate by way of a bundle")
+        assert succeeded(mesh.playbook("playbooks/onboard.yml")).changed == 0
+    finally:
+        mesh.kubectl("delete", "secret", *ISTIO, "cacerts", "--ignore-not-found")
+        restart_istiod(mesh)
+        # The certificate of an authority that is gone is of no use.
+        mesh.reset(*VMS)
+    assert traffic.failed <= traffic.sent * 0.05, traffic.statuses
+
+
 def test_two_runs_at_once_on_one_machine(mesh: Lab) -> None:
     mesh.reset(VM)
     runs: list[Run] = []
@@ -254,33 +324,37 @@ def test_two_runs_at_once_on_one_machine(mesh: Lab) -> None:
     print(f"two runs at once: they ended with {[run.code for run in runs]}")
 
 
-def test_one_of_the_machines_is_unreachable(mesh: Lab, tmp_path: t.Any) -> None:
-    mesh.reset("vm2")
-    dead = tmp_path / "dead.yml"
-    dead.write_text(yaml.safe_dump({"mesh_vms": {"hosts": {VM: {"ansible_host": "10.88.0.199"}}}}))
-    run = mesh.playbook("site.yml", "-i", "inventories/lab", "-i", str(dead))
-    assert run.code != 0
-    assert run.recap["vm2"]["failed"] == 0, run.output
-    assert health(mesh, "vm2") == "True"
-    assert "vm1 UNREACHABLE" in run.words
-
-
-def test_an_upgrade_that_is_aborted_is_taken_up_again(mesh: Lab) -> None:
+@pytest.mark.parametrize(
+    ("task", "after"),
+    [
+        ("Install | Install the package", 0.5),
+        ("Configure | Write the sidecar's files", 0.0),
+        ("Drain | Wait until nobody is connected", 0.0),
+        ("Service | Start it under the eye", 0.5),
+        ("Verify | Look through the capture", 0.0),
+        ("Verify | Wait until the mesh has them again", 0.0),
+        ("Verify | Disarm the dead man's timer", 0.0),
+        ("Service | Forget the way back", 0.0),
+    ],
+)
+def test_an_upgrade_that_is_aborted_is_taken_up_again(mesh: Lab, task: str, after: float) -> None:
     """A drain that is left behind by the aborted run is lifted by the next."""
-    options = {"vm_sidecar_exclude_outbound_ports": [2049]}
-    # The controller is gone right after the drain.
-    code, output = play(
-        "playbooks/onboard.yml",
-        "--limit",
-        VM,
-        at="Drain | Wait until nobody is connected",
-        then=lambda process: process.kill(),
-        variables=options,
-    )
+    old, new = "1.30.4lab", "1.31.0lab"
+    mesh.reset(VM)
+    succeeded(mesh.playbook("playbooks/onboard.yml", "--limit", VM, variables={"vm_sidecar_version": "1.30.4-lab"}))
+    wait_until(lambda: health(mesh) == "True", 60)
+    assert old in mesh.ssh(VM, "dpkg-query -W istio-sidecar")
+    options = {"vm_sidecar_ready_timeout": 15, "vm_sidecar_confirm_timeout": 10, "vm_sidecar_health_timeout": 15}
+    code, output = play("playbooks/upgrade.yml", "--limit", VM, at=task, after=after, then=kill, variables=options)
+    assert task in output
     assert code != 0, output
-    assert health(mesh) == "False"
-    succeeded(mesh.playbook("playbooks/onboard.yml", "--limit", VM, variables=options))
+    succeeded(mesh.playbook("playbooks/upgrade.yml", "--limit", VM))
+    assert new in mesh.ssh(VM, "dpkg-query -W istio-sidecar")
+    assert mesh.ssh(VM, "apt-mark showhold").strip() == "istio-sidecar"
     assert health(mesh) == "True"
+    again = succeeded(mesh.playbook("playbooks/upgrade.yml", "--limit", VM))
+    assert again.changed == 0, again.output
+    assert mesh.ssh(VM, "ls /var/lib/hybridmesh") == ""
 
 
 def test_a_drain_with_nothing_else_to_do_is_lifted(mesh: Lab) -> None:
@@ -291,3 +365,21 @@ def test_a_drain_with_nothing_else_to_do_is_lifted(mesh: Lab) -> None:
     assert health(mesh) == "True"
     assert mesh.ssh(VM, "systemctl show -p MainPID --value istio") == before
     assert run.changed == 1, run.output
+
+
+def test_without_a_probe_machines_are_drained_by_their_entries(mesh: Lab) -> None:
+    """There is no health that could be patched: the entry is deleted, and made anew when the sidecar connects again."""
+    groups = yaml.safe_load((PROJECT / "inventories/lab/group_vars/all/mesh.yml").read_text())["workload_group_groups"]
+    del groups[0]["probe"]
+    options: dict[str, t.Any] = {"workload_group_groups": groups}
+    mesh.reset(*VMS)
+    mesh.kubectl("delete", "workloadentry", "-n", NAMESPACE, "--all")
+    succeeded(mesh.playbook("playbooks/onboard.yml", variables=options))
+    assert health(mesh) is None
+    options["vm_sidecar_environment"] = {"SECRET_TTL": "12h"}
+    with from_pod() as traffic:
+        run = succeeded(mesh.playbook("playbooks/onboard.yml", variables=options))
+    assert "its group has no probe, so its WorkloadEntry was deleted" in run.words, run.output
+    traffic.told("two VMs without a probe restarted, one after the other")
+    assert traffic.failed <= traffic.sent * 0.05, traffic.statuses
+    assert succeeded(mesh.playbook("playbooks/onboard.yml", variables=options)).changed == 0

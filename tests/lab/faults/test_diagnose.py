@@ -209,7 +209,7 @@ def test_a_part_of_the_mesh_is_down(mesh: Lab, cause: str, deployment: str) -> N
         well(mesh)
 
 
-def test_registration_is_switched_off(mesh: Lab) -> None:
+def test_issue_30854_34579_registration_is_switched_off(mesh: Lab) -> None:
     where = ["-n", "istio-system", "deployment/istiod"]
     mesh.kubectl("set", "env", *where, "PILOT_ENABLE_WORKLOAD_ENTRY_AUTOREGISTRATION=false")
     mesh.kubectl("rollout", "status", *where, "--timeout=90s")
@@ -222,7 +222,7 @@ def test_registration_is_switched_off(mesh: Lab) -> None:
         well(mesh)
 
 
-def test_the_group_is_gone(mesh: Lab) -> None:
+def test_issue_51211_the_group_is_gone(mesh: Lab) -> None:
     mesh.kubectl("delete", "workloadgroup", "-n", NAMESPACE, GROUP)
     try:
         first_cause(mesh, "group_missing")

@@ -115,7 +115,7 @@ def test_istiod_goes_away_meanwhile(mesh: Lab) -> None:
     converges(mesh)
 
 
-def test_the_token_is_bad(mesh: Lab) -> None:
+def test_issue_48311_the_token_is_bad(mesh: Lab) -> None:
     mesh.reset(VM)
     spoil = (
         "while :; do for f in /run/secrets/tokens/istio-token; do [ -s $f ] && echo bad > $f; done; sleep 0.02; done"
@@ -175,7 +175,9 @@ def wait_captured(lab: Lab, seconds: float = 90) -> None:
         time.sleep(1)
 
 
-def test_a_reboot_with_the_gateway_down_leaves_the_machine_working(mesh: Lab, gateway_down) -> None:
+def test_issue_43276_29224_42603_a_reboot_with_the_gateway_down_leaves_the_machine_working(
+    mesh: Lab, gateway_down
+) -> None:
     """istio/istio#43276, #29224, #42603: DNS failed while istiod could not be reached."""
     down, up = gateway_down
     converges(mesh)
@@ -196,7 +198,7 @@ def test_settings_that_can_not_be_read_leave_the_machine_working(mesh: Lab) -> N
     converges(mesh)
 
 
-def test_a_crashed_agent_leaves_the_machine_working(mesh: Lab) -> None:
+def test_issue_33454_a_crashed_agent_leaves_the_machine_working(mesh: Lab) -> None:
     """istio/istio#33454: a crashed agent blocked all outbound traffic."""
     converges(mesh)
     mesh.ssh(VM, "systemctl kill --signal=KILL istio")

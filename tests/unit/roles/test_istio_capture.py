@@ -138,7 +138,7 @@ def test_remove_uses_the_settings_that_the_rules_were_made_with(machine):
     assert not (machine.state / "capture.applied").exists()
 
 
-def test_issue_34015_rules_go_even_where_the_agent_removes_none(machine):
+def test_issue_34015_37700_rules_go_even_where_the_agent_removes_none(machine):
     machine.run("apply", "--now")
     assert machine.run("remove").returncode == 0
     deletions = [call for call in machine.calls if call.startswith("iptables-legacy -w")]

@@ -79,7 +79,7 @@ def test_dpkg_alone_where_nothing_else_is_needed(machine):
     assert not os.path.exists(_package.POLICY)
 
 
-def test_apt_where_something_else_has_to_come_along(machine):
+def test_issue_45866_apt_where_something_else_has_to_come_along(machine):
     run = Commands(dpkg_query=there("iproute2"))
     _package.Dpkg(run).install("/x.deb", _package.Fields("istio-sidecar", "1", "amd64", ["iproute2", "sudo"]))
     assert run.calls[-1][:3] == ["apt-get", "install", "--yes"]

@@ -72,7 +72,7 @@ def test_another_mesh_s_certificate_is_not_for_a_token_to_mend():
 
 
 @pytest.mark.parametrize(("remaining", "needed"), [(2 * 86400 - 1, True), (2 * 86400, False)])
-def test_with_an_external_authority_a_token_outlives_two_runs(remaining, needed):
+def test_issue_49202_33203_with_an_external_authority_a_token_outlives_two_runs(remaining, needed):
     found = _renewal.renewal(facts(token={"remaining": remaining}), dict(WANTED, external_ca=True))
     assert found["token"]["needed"] is needed
 

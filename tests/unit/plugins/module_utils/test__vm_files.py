@@ -80,7 +80,7 @@ def test_roots_that_the_agent_wrote_back_are_no_change():
     assert files(**{_vm_files.ROOT_CERTIFICATE: other})[_vm_files.ROOT_CERTIFICATE].content == pem("one")
 
 
-def test_the_unit_s_environment_pins_the_address_and_leaves_the_rules_to_the_capture_unit():
+def test_issue_35428_49797_the_address_is_pinned_and_the_rules_are_left_to_the_capture_unit():
     text = _vm_files.unit_environment("192.0.2.7", {"ISTIO_AGENT_FLAGS": "--log_caller all"}, 2)
     assert text == (
         "ISTIO_AGENT_FLAGS='--log_caller all --concurrency 2'\nISTIO_CUSTOM_IP_TABLES=true\nISTIO_SVC_IP=192.0.2.7\n"

@@ -125,7 +125,7 @@ def test_registered_in_another_namespace():
     assert "elsewhere/envoydummy-10.88.0.21-network1" in verdict["evidence"]
 
 
-def test_address_claimed_twice():
+def test_issue_43950_34573_address_claimed_twice():
     verdict = judge(resource(), resource(name="other-10.88.0.21-network1"))
     assert verdict["verdict"] == "duplicate_address"
     assert "other-10.88.0.21-network1" in verdict["evidence"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _install
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster_module, _install
 from ansible_collections.hybridmesh.istio.plugins.modules import (
     eastwest_gateway,
     istio_install,
@@ -31,7 +31,8 @@ def run(module, cluster, check=False, diff=True, **options):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(basic.AnsibleModule, "exit_json", end)
         patch.setattr(basic.AnsibleModule, "fail_json", end)
-        patch.setattr(module, "Cluster", lambda _options: cluster)
+        for place in (module, _cluster_module):
+            patch.setattr(place, "Cluster", lambda _options: cluster)
         arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": diff}
         with patch_module_args(arguments), pytest.raises(Exit):
             module.main()
@@ -72,6 +73,15 @@ def test_services_no_longer_declared_go_and_groups_stay(applying_mesh):
     assert result["undeclared"] == ["vms/second"]
     assert "/api/v1/namespaces/vms/services/second" in applying_mesh.objects
     assert run(workload_group, applying_mesh, groups=[group(service=None)])["changed"] is False
+
+
+def test_issue_45329_a_group_is_changed_in_place(applying_mesh):
+    """Its entries are deleted with it."""
+    run(workload_group, applying_mesh, groups=[group()])
+    before = len(applying_mesh.changes())
+    result = run(workload_group, applying_mesh, groups=[group(labels={"app": "dummy", "track": "stable"})])
+    assert result["report"] == ["changed WorkloadGroup vms/dummy"]
+    assert not [request for request in applying_mesh.changes()[before:] if request.startswith("DELETE")]
 
 
 def test_what_is_refused_changes_nothing(applying_mesh):

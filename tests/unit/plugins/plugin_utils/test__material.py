@@ -388,7 +388,7 @@ def node(name: str, addresses: dict[str, str], ready: str = "True", **spec: t.An
     }
 
 
-def test_node_port(fake_mesh: t.Any) -> None:
+def test_issue_49045_node_port(fake_mesh: t.Any) -> None:
     service = fake_mesh.objects[GATEWAY_PATH]
     service["spec"].update(type="NodePort", ports=[{"port": 15012, "nodePort": 31012}])
     service["status"] = {}
