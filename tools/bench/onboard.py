@@ -19,9 +19,11 @@ import subprocess
 import sys
 import time
 
-from common import Report, say, timed
+from common import Report, timed, told
 
 VMS = 8
+# Whatever else the machine does makes a time longer, never shorter: the best of so many counts, on both sides.
+ROUNDS = 3
 ADDRESSES = [f"10.88.0.{20 + number}" for number in range(1, VMS + 1)]
 RELEASES = "http://10.88.0.10:8000/releases"
 VERSION = "1.31.0-lab"
@@ -100,16 +102,18 @@ def main() -> int:
     bare()
     # Whatever is read for the first time is read now: the group, istioctl, the package.
     play("playbooks/onboard.yml")
-    bare()
-    script = timed(theirs)
-    say(f"the script, {VMS} VMs from bare to healthy: {script:.1f} s")
-    bare()
-    first = timed(ours)
-    say(f"playbooks/onboard.yml, {VMS} VMs from bare to healthy: {first:.1f} s")
-    again = timed(lambda: play("playbooks/onboard.yml"))
-    say(f"playbooks/onboard.yml with nothing to do: {again:.1f} s")
-    report.ratio("onboard", first, script, 1.25)
-    report.ratio("onboard-nothing", again, first, 0.2)
+    first, script, again = [], [], []
+    for _round in range(ROUNDS):
+        bare()
+        script.append(timed(theirs))
+        bare()
+        first.append(timed(ours))
+        again.append(timed(lambda: play("playbooks/onboard.yml")))
+    told(f"the script, {VMS} VMs from bare to healthy", script)
+    told(f"playbooks/onboard.yml, {VMS} VMs from bare to healthy", first)
+    told("playbooks/onboard.yml with nothing to do", again)
+    report.ratio("onboard", min(first), min(script), 1.25)
+    report.ratio("onboard-nothing", min(again), min(first), 0.2)
     report.ratio("onboard-trips", trips(play("playbooks/onboard.yml", "-vvv")), 1, 1)
     report.ratio("renew-trips", trips(play("playbooks/renew.yml", "-vvv")), 1, 1)
     return report.end()
