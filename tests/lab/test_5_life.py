@@ -231,7 +231,7 @@ def test_no_secret_lies_in_a_file_where_pipelining_is_off(mesh: Lab) -> None:
         )
     )
     tasks = re.split(r"^TASK \[", run.output, flags=re.MULTILINE)
-    carrying = [task for task in tasks if "Configure | Put a token in place]" in task.split("\n", 1)[0]]
+    carrying = [task for task in tasks if "Token | Put it in place]" in task.split("\n", 1)[0]]
     looking = [task for task in tasks if "Renew | Look at the machine]" in task.split("\n", 1)[0]]
     # The others do become files, so that this test could fail.
     assert "PUT" in looking[0]

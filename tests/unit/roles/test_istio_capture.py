@@ -101,7 +101,9 @@ def test_apply_keeps_the_settings_that_it_used(machine):
     result = machine.run("apply", "--now")
     assert result.returncode == 0, result.stderr
     assert machine.called("pilot-agent istio-iptables")
-    assert (machine.state / "capture.applied").read_text() == "ISTIO_INBOUND_PORTS=10000\nPROXY_GID=997\n"
+    assert (machine.state / "capture.applied").read_text() == (
+        "ISTIO_INBOUND_PORTS=10000\nPROXY_GID=997\nFORCE_IPTABLES_BINARY=nft\n"
+    )
     assert "ISTIO_INBOUND_PORTS=10000" in (machine.folder / "env").read_text()
 
 
@@ -119,6 +121,15 @@ def test_open_connections_are_spared_by_the_variant_that_the_agent_will_choose(m
     machine.run("apply", "--now")
     assert machine.called("iptables-legacy -w 5 -t nat -I OUTPUT 1 -j ISTIO_OPEN")
     assert not machine.called("iptables-nft -w 5 -t nat -I OUTPUT")
+    # And the agent takes them away by the same one.
+    assert "FORCE_IPTABLES_BINARY=legacy" in (machine.folder / "env").read_text()
+
+
+def test_a_variant_that_is_asked_for_is_everybody_s(machine):
+    (machine.folder / "settings").write_text("FORCE_IPTABLES_BINARY=legacy\n")
+    machine.run("apply", "--now")
+    assert machine.called("iptables-legacy -w 5 -t nat -I OUTPUT 1 -j ISTIO_OPEN")
+    assert (machine.state / "capture.applied").read_text().count("FORCE_IPTABLES_BINARY") == 1
 
 
 def test_nothing_is_captured_where_open_connections_would_break(machine):
@@ -145,6 +156,18 @@ def test_issue_34015_37700_rules_go_even_where_the_agent_removes_none(machine):
     assert "iptables-legacy -w 5 -t nat -D OUTPUT -j ISTIO_OUTPUT" in deletions
     assert "iptables-legacy -w 5 -t nat -X ISTIO_OUTPUT" in deletions
     assert not any("MYOWN" in call for call in deletions)
+
+
+def test_rules_of_interfaces_that_are_left_out_go_once_where_the_agent_removes_none(machine):
+    (machine.folder / "settings").write_text("ISTIO_EXCLUDE_INTERFACES='docker0,br-+'\n")
+    machine.run("apply", "--now")
+    assert not machine.called("-D PREROUTING")
+    assert machine.run("remove").returncode == 0
+    for interface in ("docker0", "br-+"):
+        assert len(machine.called(f"iptables-legacy -w 5 -t nat -D PREROUTING -i {interface} -j RETURN")) == 1
+        assert len(machine.called(f"iptables-legacy -w 5 -t nat -D OUTPUT -o {interface} -j RETURN")) == 1
+    machine.run("remove")
+    assert len(machine.called("-D PREROUTING")) == 2
 
 
 def test_remove_works_without_agent_and_settings(machine):
