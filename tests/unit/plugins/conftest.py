@@ -255,6 +255,13 @@ KINDS = {
     "Gateway": ("networking.istio.io/v1", "gateways", True),
     "VirtualService": ("networking.istio.io/v1", "virtualservices", True),
     "WorkloadGroup": ("networking.istio.io/v1", "workloadgroups", True),
+    "WorkloadEntry": ("networking.istio.io/v1", "workloadentries", True),
+    "ServiceEntry": ("networking.istio.io/v1", "serviceentries", True),
+    "DestinationRule": ("networking.istio.io/v1", "destinationrules", True),
+    "Sidecar": ("networking.istio.io/v1", "sidecars", True),
+    "PeerAuthentication": ("security.istio.io/v1", "peerauthentications", True),
+    "AuthorizationPolicy": ("security.istio.io/v1", "authorizationpolicies", True),
+    "Secret": ("v1", "secrets", True),
 }
 
 
