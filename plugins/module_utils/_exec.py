@@ -76,11 +76,17 @@ class Session:
         return before.decode("utf-8", "replace")
 
     def read_all(self, timeout: float) -> str:
-        """The standard output up to the command's end."""
+        """The standard output up to the command's end.
+
+        Raises:
+            ExecError: the command failed, or had not ended when the time was up: half an answer is none.
+        """
         deadline = time.monotonic() + timeout
-        while self._ended is None and time.monotonic() < deadline:
-            if not self._receive(deadline - time.monotonic()):
-                break
+        while self._ended is None:
+            if not self._receive(deadline - time.monotonic()) and self._ended is None:
+                raise ExecError(
+                    f"a command in {self._where} did not end within {timeout:.0f} s", "it ends", "see the pod's state"
+                )
         if self._ended:
             raise ExecError(
                 f"a command failed in {self._where}{self._why()}", "it exits with 0", "see the pod's state and its log"

@@ -218,7 +218,6 @@ workload_group:
 """
 
 import datetime
-import json
 import re
 import time
 import urllib.error
@@ -226,30 +225,11 @@ import urllib.parse
 import urllib.request
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _probe
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _admin, _probe
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args, **kwargs):
-        return None
-
-
-# A proxy in the environment would take the request out of the mesh.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
-
-
-class Admin:
-    """Envoy's admin interface."""
-
-    def __init__(self, port):
-        self._base = f"http://127.0.0.1:{port}/"
-
-    def text(self, path):
-        with _OPENER.open(self._base + path, timeout=10) as answer:
-            return answer.read().decode("utf-8", "replace")
-
-    def json(self, path):
-        return json.loads(self.text(path) or "{}")
+class Admin(_admin.Admin):
+    """Envoy's admin interface, and what of it counts here."""
 
     def clusters(self):
         return _probe.parse_clusters(self.text("clusters"))
@@ -266,14 +246,14 @@ def get(url, timeout):
     """Sends one GET; the answer's body is read and thrown away."""
     request = urllib.request.Request(url, headers={"User-Agent": "hybridmesh.istio", "Connection": "close"})
     try:
-        with _OPENER.open(request, timeout=timeout) as answer:
+        with _admin.OPENER.open(request, timeout=timeout) as answer:
             answer.read()
             return {"status": answer.status}
     except urllib.error.HTTPError as error:
         error.close()
         return {"status": error.code}
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        return {"status": None, "error": str(getattr(error, "reason", None) or error)}
+    except _admin.ERRORS as error:
+        return {"status": None, "error": _admin.reason(error)}
 
 
 def try_target(admin, target, timeout, request_timeout):
@@ -318,8 +298,8 @@ def look(params, check_mode):
         certificate = _probe.parse_certificate(
             admin.json("certs"), datetime.datetime.now(datetime.timezone.utc), params["certificate_max_age"]
         )
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        why = f"no answer from Envoy on 127.0.0.1:{params['admin_port']}: {getattr(error, 'reason', None) or error}"
+    except _admin.ERRORS as error:
+        why = f"no answer from Envoy on 127.0.0.1:{params['admin_port']}: {_admin.reason(error)}"
         next_step = "see systemctl status istio and /var/log/istio/istio.err.log"
         sidecar = dict.fromkeys(_probe.Node._fields)
         sidecar.update(verdict="not_running", evidence=why, next_step=next_step)
@@ -341,7 +321,7 @@ def look(params, check_mode):
     for target in targets:
         try:
             verdicts.append(try_target(admin, target, params["timeout"], params["request_timeout"]))
-        except (urllib.error.URLError, OSError, ValueError) as error:
+        except _admin.ERRORS as error:
             verdicts.append(not_tested(target, f"Envoy's admin interface stopped answering: {error}"))
     return sidecar, certificate, verdicts
 

@@ -114,6 +114,12 @@ def test_reads_all_to_the_end(connect):
         session.read_all(5)
 
 
+def test_half_an_answer_is_none(connect):
+    session, _socket, _seen = connect((1, "half"), websocket.WebSocketTimeoutException("slow"))
+    with pytest.raises(_exec.ExecError, match="did not end within 5 s"):
+        session.read_all(5)
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "text"),
     [
