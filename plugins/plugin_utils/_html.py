@@ -50,13 +50,13 @@ def terms(pairs: t.Iterable[tuple[str, str]]) -> str:
     )
 
 
-def page(title: str, parts: t.Iterable[str]) -> str:
-    """A whole page of parts made by the functions above."""
+def page(title: str, parts: t.Iterable[str], style: str = "") -> str:
+    """A whole page of parts made by the functions above; `style` goes after the common one."""
     name = html.escape(title)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{name}</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n<h1>{name}</h1>\n"
+        f"<title>{name}</title>\n<style>\n{_STYLE}\n{style}</style>\n</head>\n<body>\n<h1>{name}</h1>\n"
         + "\n".join(parts)
         + "\n</body>\n</html>\n"
     )
