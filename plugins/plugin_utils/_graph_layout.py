@@ -16,7 +16,7 @@ import itertools
 import typing as t
 
 _SWEEPS = 6
-_ROUNDS = 12
+_ROUNDS, _PULL = 40, 6.0
 # Room between two boxes of a column, and between the ends of two lines at the same side of a box.
 GAP = 18.0
 _STEP = 16.0
@@ -125,11 +125,12 @@ def _place(
     # The fullest column is what the others go by.
     fullest = max(range(len(columns)), key=lambda number: middles[columns[number][-1]] if columns[number] else 0.0)
     others = sorted(range(len(columns)), key=lambda number: abs(number - fullest))[1:]
-    # The fullest one moves least, and first: at the end the others are where its boxes are, so that lines are straight.
-    for _round in range(_ROUNDS):
-        for number in (fullest, *others):
+    # Everything falls upwards a little in each round, so that no gaps stay open where nothing asks for them. At the end the
+    # others go to where the boxes of the fullest are, without falling: so lines are straight.
+    for pull in (*[_PULL] * _ROUNDS, 0.0):
+        for number in (fullest, *others) if pull else others:
             keys = columns[number]
-            wanted = [_mean([middles[other] for other in near[key]], 0.0) for key in keys]
+            wanted = [_mean([middles[other] for other in near[key]], 0.0) - pull for key in keys]
             # A box without lines only fills up.
             weights = [1.0 if near[key] else 0.001 for key in keys]
             middles.update(zip(keys, _settle(wanted, weights, [heights[key] for key in keys]), strict=True))
@@ -137,13 +138,16 @@ def _place(
 
 
 def _settle(wanted: t.Sequence[float], weights: t.Sequence[float], heights: t.Sequence[float]) -> list[float]:
-    """The places nearest to the wanted ones (by least squares) at which boxes keep their order and do not overlap."""
-    offsets = [0.0]
+    """The places nearest to the wanted ones (by least squares) at which boxes keep their order and do not overlap.
+
+    None is above the top, which is 0.
+    """
+    offsets = [heights[0] / 2] if heights else []
     for above, below in itertools.pairwise(heights):
         offsets.append(offsets[-1] + (above + below) / 2 + GAP)
     # Without the room that the boxes need, their places only must not decrease: neighbours that would are pooled.
     pools: list[tuple[float, float, int]] = []
-    for target, weight, offset in zip(wanted, weights, offsets, strict=False):
+    for target, weight, offset in zip(wanted, weights, offsets, strict=True):
         value, mass, count = target - offset, weight, 1
         while pools and pools[-1][0] > value:
             other, other_mass, other_count = pools.pop()
@@ -151,7 +155,7 @@ def _settle(wanted: t.Sequence[float], weights: t.Sequence[float], heights: t.Se
             mass, count = mass + other_mass, count + other_count
         pools.append((value, mass, count))
     settled = [value for value, _mass, count in pools for _number in range(count)]
-    return [value + offset for value, offset in zip(settled, offsets, strict=False)]
+    return [max(value, 0.0) + offset for value, offset in zip(settled, offsets, strict=True)]
 
 
 def _ends(
