@@ -139,7 +139,6 @@ notes:
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import (
     _cluster,
     _cluster_module,
@@ -166,7 +165,7 @@ NOTHING = "nothing is declared (the rules are null), so nothing was done; {} wou
 class Run:
     """One run of the module."""
 
-    def __init__(self, module: AnsibleModule, cluster: Cluster) -> None:
+    def __init__(self, module: _cluster_module.Task, cluster: Cluster) -> None:
         self.module = module
         self.params: dict[str, t.Any] = module.params
         self.cluster = cluster
@@ -290,9 +289,17 @@ class Run:
         return answer
 
 
+def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
+    """Brings the declaration about."""
+    return Run(module, cluster).run()
+
+
+DEFINITION = _cluster_module.Definition(_traffic_spec.ARGUMENTS, run)
+
+
 def main() -> None:
     """Runs the module."""
-    _cluster_module.main(_traffic_spec.ARGUMENTS, lambda module, cluster: Run(module, cluster).run())
+    _cluster_module.main(DEFINITION)
 
 
 if __name__ == "__main__":
