@@ -83,7 +83,7 @@ def destination(entry: Entry, context: Context) -> Object:
         )
     subsets = [{"name": name, "labels": _texts(labels)} for name, labels in (entry.get("subsets") or {}).items()]
     spec = _given({"host": host, "subsets": subsets or None, "trafficPolicy": policy or None})
-    plain = host.split(".")[0] if entry.get("service") else host.replace("*", "any").replace(".", "-")
+    plain = host.partition(".")[0] if entry.get("service") else host.replace("*", "any").replace(".", "-")
     return _object("DestinationRule", str(entry.get("name") or plain), namespace, spec, entry, context)
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import typing as t
 
@@ -67,6 +68,8 @@ class FakeCluster(Cluster):
         self.server_time = None
         self.options = {}
         self.expires = "2126-01-01T00:00:00Z"
+        # Several threads ask at the same time.
+        self.numbers = itertools.count()
 
     def request(
         self, method: str, path: str, query: t.Any = None, body: t.Any = None, *_rest: t.Any
@@ -78,7 +81,7 @@ class FakeCluster(Cluster):
         if method == "POST" and path.endswith("/token"):
             if path[: -len("/token")] not in self.objects:
                 raise refused(method, path, 404, b'{"reason": "NotFound", "message": "no such account"}')
-            token = f"secret-{len(self.asked)}"
+            token = f"secret-{next(self.numbers)}"
             return {"spec": body["spec"], "status": {"token": token, "expirationTimestamp": self.expires}}
         if path in self.objects:
             return copy.deepcopy(self.objects[path])

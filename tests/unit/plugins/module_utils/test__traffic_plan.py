@@ -28,7 +28,7 @@ def declared(*subsets: str, to: str) -> dict[str, t.Any]:
     }
 
 
-def steps(new: list[Object], old: list[Object] = []) -> list[str]:  # noqa: B006
+def steps(new: list[Object], old: t.Sequence[Object] = ()) -> list[str]:
     """In short what is done to come from one state to another."""
     before = {_manifest.ref(item): item for item in old}
     changes = [_manifest.compare(before.get(_manifest.ref(item)), item, _manifest.ref(item)) for item in new]
