@@ -206,8 +206,9 @@ def plan(facts: Facts, wanted: Facts) -> dict[str, t.Any]:
 
     Returns:
         `package`, `token`, `start` (see `start_plan`), `hold` (whether the hold has to be set), `drifted` (whether a file
-        differs), `running` (whether the sidecar was proven and runs), `work` (whether anything is to be done at all),
-        `pod_target` (what a pod should reach, or null) and `problems` (check, found, expected, next_step, message).
+        differs), `way_back` (whether a run that was cut off left one), `stale` (whether that is of no use any more),
+        `running` (whether the sidecar was proven and runs), `work` (whether anything is to be done at all), `pod_target`
+        (what a pod should reach, or null) and `problems` (check, found, expected, next_step, message).
     """
     files = wanted.get("files") or {}
     mesh_version = wanted.get("mesh_version")
@@ -227,6 +228,9 @@ def plan(facts: Facts, wanted: Facts) -> dict[str, t.Any]:
     start = start_plan(facts, package, token, wanted.get("mesh_reasons") or [])
     hold = bool(wanted.get("hold")) and not package["needed"] and not (facts.get("package") or {}).get("held")
     drifted = bool((facts.get("drift") or {}).get("files"))
+    way_back = bool(facts.get("way_back"))
+    # What it leads away from was proven since. Taken later, it would lead to a package from before that.
+    stale = way_back and is_running(facts)
     return {
         "package": package,
         "token": token,
@@ -234,7 +238,9 @@ def plan(facts: Facts, wanted: Facts) -> dict[str, t.Any]:
         "running": is_running(facts),
         "hold": hold,
         "drifted": drifted,
-        "work": bool(package["needed"] or token["needed"] or start["what"] or hold or drifted),
+        "way_back": way_back,
+        "stale": stale,
+        "work": bool(package["needed"] or token["needed"] or start["what"] or hold or drifted or stale),
         "pod_target": pod_target(files, wanted) if start["what"] == "restart" else None,
         "problems": [
             {

@@ -264,4 +264,5 @@ def collect(run: Run, names: t.Container[str]) -> dict[str, t.Any]:
         sidecar_env=sidecar_env,
         pinned_address=_capture.parse_environment(read(_vm_files.UNIT_ENV) or "").get("ISTIO_SVC_IP"),
         proven=_number(read(_vm_files.PROVEN)),
+        way_back=os.path.exists(_vm_files.PREVIOUS),
     )

@@ -179,6 +179,9 @@ vm:
     proven:
       description: When the machine was last seen to work with the capture on, in seconds since the epoch, or null.
       type: int
+    way_back:
+      description: Whether a run that was cut off left the package and files from before it.
+      type: bool
     resolver:
       description: V(ok), or what came instead of an answer. That a name does not exist is an answer.
       returned: with O(names_resolve)

@@ -199,6 +199,16 @@ def test_a_package_that_is_not_held_is_work_but_no_restart():
     assert not _plan.plan(facts, wanted(hold=True))["work"]
 
 
+def test_a_way_back_is_of_use_until_the_machine_is_proven():
+    facts = dict(copy.deepcopy(FACTS), way_back=True)
+    plan = _plan.plan(facts, wanted())
+    assert (plan["way_back"], plan["stale"]) == (True, False)
+    facts.update(RUNNING, package={"version": "1.31.0lab", "status": "installed", "record": None})
+    facts["certificate"] = certificate(roots=_vm_files.fingerprints(ROOT))
+    plan = _plan.plan(facts, wanted())
+    assert (plan["stale"], plan["work"], plan["start"]["what"]) == (True, True, None)
+
+
 def test_where_the_present_package_can_be_had_again():
     record = {"source": RELEASES + "/1.30.0/deb/istio-sidecar.deb", "checksum": "x"}
     assert package("1.30.0", record=record, version="1.31.0")["previous_url"] == record["source"]
