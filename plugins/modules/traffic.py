@@ -245,8 +245,9 @@ class Run:
                 return self.applier.preview(item)
             change = self.applier.preview(dict(item, metadata={"name": own.name, "namespace": own.namespace}))
         except ApiError as error:
-            # Anything else is no matter of what was declared.
-            if error.status not in (400, 422) and "denied the request" not in error.found:
+            # Anything else is no matter of what was declared. For a field that it does not know the API server answers 500.
+            spoken = ("denied the request", "failed to create typed patch object")
+            if error.status not in (400, 422) and not any(words in error.found for words in spoken):
                 raise
             return MeshError(
                 f"{said(item)} ({own.kind}) is refused: {error.found.split(': ', 1)[-1]}",

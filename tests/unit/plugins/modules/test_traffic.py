@@ -161,18 +161,26 @@ def test_slips_of_the_declaration_itself(shop):
     assert shop.changes() == []
 
 
-def test_what_the_api_server_refuses_is_told_before_anything_is_applied(shop, monkeypatch):
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "admission webhook 'validation.istio.io' denied the request"),
+        # A field that its schema does not have.
+        (500, "failed to create typed patch object"),
+    ],
+)
+def test_what_the_api_server_refuses_is_told_before_anything_is_applied(shop, monkeypatch, status, words):
     answer = shop.request
 
     def picky(method, path, query=None, body=None, *more, **options):
         if method == "PATCH" and body["kind"] in ("Gateway", "VirtualService"):
-            words = f"admission webhook 'validation.istio.io' denied the request: {body['kind']} is wrong"
-            raise refused(method, path, 400, json.dumps({"message": words}).encode())
+            said = f"{words}: {body['kind']} is wrong"
+            raise refused(method, path, status, json.dumps({"message": said}).encode())
         return answer(method, path, query, body, *more, **options)
 
     monkeypatch.setattr(shop, "request", picky)
     result = run(shop, declared())
-    assert "2 problems: (1) gateway chapter10/mockshop (Gateway) is refused: admission webhook" in result["found"]
+    assert f"2 problems: (1) gateway chapter10/mockshop (Gateway) is refused: {words}" in result["found"]
     assert "VirtualService is wrong" in result["found"]
     assert shop.changes() == []
 
