@@ -95,7 +95,6 @@ def test_the_page_stands_for_itself(busy: Graph) -> None:
     assert "BEGIN CERTIFICATE" not in busy.html
 
 
-@pytest.mark.skipif(browser.find() is None, reason="no browser on this machine")
 @pytest.mark.parametrize(("width", "dark"), [(1400, False), (1400, True), (800, False), (500, True)])
 def test_in_a_real_browser(busy: Graph, tmp_path: pathlib.Path, width: int, dark: bool) -> None:
     seen = browser.measure(busy.page, width, dark)
