@@ -30,13 +30,14 @@ class Here:
 class InProcess(ActionBase):  # type: ignore[misc]
     """Runs a module here where it would run on the controller anyway, and else where it is meant to."""
 
+    _supports_async = True
     definition: _cluster_module.Definition
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Runs the task."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         if not self._belongs_here():
-            result.update(self._execute_module(task_vars=task_vars))
+            result.update(self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val))
             return result
         definition = self.definition
         _checked, params = self.validate_argument_spec(
@@ -53,10 +54,11 @@ class InProcess(ActionBase):  # type: ignore[misc]
         return result
 
     def _belongs_here(self) -> bool:
-        """Whether the module would run on this machine, as this user, with this environment."""
+        """Whether the module would run on this machine, as this user, with this environment, while the task waits for it."""
         return (
             self._connection.transport == "local"
             and not self._connection.become
             and not any(self._task.environment or [])
+            and not self._task.async_val
             and _connection.IMPORT_ERROR is None
         )

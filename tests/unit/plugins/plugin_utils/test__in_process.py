@@ -43,14 +43,14 @@ def act(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., dict[str, t.Any]]:
             return {"elsewhere": True}
 
     def play(
-        transport: str = "local", become: t.Any = None, environment: t.Any = (), **args: t.Any
+        transport: str = "local", become: t.Any = None, environment: t.Any = (), seconds: int = 0, **args: t.Any
     ) -> dict[str, t.Any]:
         task = types.SimpleNamespace(
             args=args,
             check_mode=True,
             diff=False,
             environment=list(environment),
-            async_val=0,
+            async_val=seconds,
             action="x",
             delegate_to=None,
         )
@@ -70,7 +70,8 @@ def test_the_work_is_done_here(act: t.Callable[..., dict[str, t.Any]]) -> None:
 
 
 @pytest.mark.parametrize(
-    "where", [{"transport": "ssh"}, {"become": object()}, {"environment": [{"HTTPS_PROXY": "http://proxy"}]}]
+    "where",
+    [{"transport": "ssh"}, {"become": object()}, {"environment": [{"HTTPS_PROXY": "http://proxy"}]}, {"seconds": 60}],
 )
 def test_and_else_where_it_belongs(act: t.Callable[..., dict[str, t.Any]], where: dict[str, t.Any]) -> None:
     assert act(count=7, **where)["elsewhere"]
