@@ -35,6 +35,14 @@ def test_the_controller_is_killed_while_the_capture_is_on(mesh: Lab) -> None:
     assert run.code == 0, run.output
     assert "capture: on" in mesh.ssh(VM, "istio-capture status")
 
+    # In the same boot, systemd brings both back after a crash.
+    mesh.ssh(VM, "systemctl kill --signal=KILL istio")
+    wait_as_before(mesh, VM, 5)
+    deadline = time.monotonic() + 60
+    while "capture: on" not in mesh.ssh(VM, "istio-capture status"):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+
 
 def test_the_application_dies_is_diagnosed_and_comes_back(mesh: Lab) -> None:
     with from_pod() as traffic:
