@@ -23,7 +23,13 @@ SECRET = "opensesame"
 def work(task: _cluster_module.Task, cluster: t.Any) -> dict[str, t.Any]:
     if task.params["count"] < 0:
         raise MeshError(f"{task.params['count']}, by the word {SECRET}", "more", "count on")
-    return {"changed": True, "count": task.params["count"], "modes": [task.check_mode, task._diff], "told": SECRET}
+    return {
+        "changed": True,
+        "count": task.params["count"],
+        "modes": [task.check_mode, task._diff],
+        "told": SECRET,
+        "other": task.params["other"],
+    }
 
 
 DEFINITION = _cluster_module.Definition(
@@ -82,6 +88,13 @@ def test_without_the_client_the_module_may_have_a_python_that_has_it(
 ) -> None:
     monkeypatch.setattr(_in_process._connection, "IMPORT_ERROR", ImportError("kubernetes"))
     assert act()["elsewhere"]
+
+
+def test_options_are_plain_data(act: t.Callable[..., dict[str, t.Any]]) -> None:
+    class Tagged(str):
+        """As Ansible's strings that know where they come from."""
+
+    assert type(act(other=Tagged("x"))["other"]) is str
 
 
 def test_a_failure_says_what_to_do(act: t.Callable[..., dict[str, t.Any]]) -> None:
