@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _diagnosis_report
-
 DOCUMENTATION = r"""
 name: diagnosis_report
 author: hybridmesh.istio contributors (@hybridmesh)
@@ -50,6 +48,9 @@ _value:
 
 def diagnosis_report(hosts: t.Iterable[str], diagnoses: t.Iterable[t.Any], now: float) -> dict[str, t.Any]:
     """See DOCUMENTATION."""
+    # For one filter of a collection, each of Ansible's workers loads them all: what only this one needs waits for its call.
+    from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _diagnosis_report
+
     return _diagnosis_report.report(list(hosts), list(diagnoses), float(now))
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _fleet
-
 DOCUMENTATION = r"""
 name: fleet_report
 author: hybridmesh.istio contributors (@hybridmesh)
@@ -61,6 +59,9 @@ def fleet_report(
     hosts: t.Iterable[str], renewals: t.Iterable[t.Any], contacts: t.Iterable[t.Any], now: float
 ) -> dict[str, t.Any]:
     """See DOCUMENTATION."""
+    # For one filter of a collection, each of Ansible's workers loads them all: what only this one needs waits for its call.
+    from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _fleet
+
     return _fleet.report(list(hosts), list(renewals), list(contacts), float(now))
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _diagnosis
-
 DOCUMENTATION = r"""
 name: mesh_diagnosis
 author: hybridmesh.istio contributors (@hybridmesh)
@@ -46,6 +44,9 @@ _value:
 
 def mesh_diagnosis(known: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """See DOCUMENTATION."""
+    # For one filter of a collection, each of Ansible's workers loads them all: what only this one needs waits for its call.
+    from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _diagnosis
+
     return _diagnosis.diagnose(known)
 
 

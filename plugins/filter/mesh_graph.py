@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _graph
-
 DOCUMENTATION = r"""
 name: mesh_graph
 author: hybridmesh.istio contributors (@hybridmesh)
@@ -98,6 +96,9 @@ def mesh_graph(
         {"name": name, "address": _first(address), "result": result}
         for name, address, result in zip(names, places, told, strict=True)
     ]
+    # For one filter of a collection, each of Ansible's workers loads them all: what only this one needs waits for its call.
+    from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _graph
+
     return _graph.report(known, machines, float(now), cluster_domain)
 
 
