@@ -76,9 +76,16 @@ lab-for-tests:
 
 .PHONY: molecule
 molecule: ## Molecule scenario `default`: site.yml on the lab, twice, proof, reset
+	@$(MAKE) --no-print-directory molecule-default
+
+.PHONY: molecule-roles
+molecule-roles: bootstrap lab-for-tests ## Molecule: each role alone in a mesh made by hand (half an hour; not part of make test)
+	@tools/check environments \; \; $(addprefix molecule-,$(filter-out default shared,$(notdir $(wildcard extensions/molecule/*))))
+
+molecule-%:
 	@# What an interrupted run left in molecule's memory must not make this one skip steps.
-	@$(WITH_TOOLS) molecule reset -s default > /dev/null 2>&1
-	@$(STAGE) molecule "molecule scenario default on the lab" $(WITH_TOOLS) molecule test -s default
+	@$(WITH_TOOLS) molecule reset -s $* > /dev/null 2>&1
+	@$(STAGE) molecule-$* "molecule scenario $* on the lab" $(WITH_TOOLS) molecule test -s $*
 
 .PHONY: test-lab
 test-lab: ## tests/lab with the installed artifact, on the lab
