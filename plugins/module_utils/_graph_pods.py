@@ -116,7 +116,7 @@ class Reader:
             time.sleep(max(0.0, interval - (time.monotonic() - started)))
             return list(pool.map(self._rest, pods, first))
 
-    def _ask(self, pod: Mapping, path: str) -> str:
+    def ask(self, pod: Mapping, path: str) -> str:
         """An answer of Envoy's admin interface, by way of the agent beside it: that is in every proxy's image."""
         left = self._deadline - time.monotonic()
         if left <= 0:
@@ -130,7 +130,7 @@ class Reader:
 
     def _reading(self, pod: Mapping) -> tuple[float, _graph_sample.Reading] | str:
         try:
-            text = self._ask(pod, "clusters")
+            text = self.ask(pod, "clusters")
         except MeshError as error:
             return error.found
         return time.monotonic(), _graph_sample.parse(text)
@@ -144,7 +144,7 @@ class Reader:
         result["sample"] = sample
         try:
             for clusters, endpoints in _graph_sample.dump_paths(sample):
-                answers = [json.loads(self._ask(pod, path) or "{}") for path in (clusters, endpoints)]
+                answers = [json.loads(self.ask(pod, path) or "{}") for path in (clusters, endpoints)]
                 _graph_sample.add_security(sample, *answers)
         except (MeshError, ValueError) as error:
             result["unread"] = f"Envoy does not tell its configuration: {getattr(error, 'found', error)}"

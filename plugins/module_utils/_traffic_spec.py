@@ -27,7 +27,7 @@ def _keys(options: Spec) -> Spec:
     return {"type": "dict", "options": options}
 
 
-_TARGET: Spec = {"service": _TEXT, "host": _TEXT, "port": _INT, "subset": _TEXT}
+TARGET: Spec = {"service": _TEXT, "host": _TEXT, "port": _INT, "subset": _TEXT}
 
 _GATEWAY: Spec = {
     "name": _NAME,
@@ -83,12 +83,12 @@ _RULE: Spec = {
             "source_namespace": _TEXT,
         }
     ),
-    "backends": _each({**_TARGET, "weight": _INT}),
+    "backends": _each({**TARGET, "weight": _INT}),
     "timeout": _SECONDS,
     "retries": _keys(
         {"attempts": {"type": "int", "required": True}, "per_try_timeout": _SECONDS, "conditions": _TEXTS}
     ),
-    "mirrors": _each({**_TARGET, "percent": {"type": "float", "default": 100.0}}),
+    "mirrors": _each({**TARGET, "percent": {"type": "float", "default": 100.0}}),
     "rewrite": _keys({"path": _TEXT, "host": _TEXT}),
     "spec": _FREE,
 }
