@@ -36,7 +36,8 @@ Buckets = t.Dict[float, int]
 def stats_path(backends: t.Iterable[Backend]) -> str:
     """The admin path of the histograms of these backends."""
     hosts = "|".join(sorted({re.escape(backend.host) for backend in backends}))
-    wanted = f"upstream_rq_time|istio_request_duration_milliseconds.*({hosts})"
+    # Cluster's names in stats may end with a mark that Istio puts there.
+    wanted = f"outbound.*({hosts});?\\.upstream_rq_time|istio_request_duration_milliseconds.*({hosts})"
     return "stats/prometheus?filter=" + urllib.parse.quote(wanted, safe="")
 
 
@@ -48,7 +49,7 @@ class Reading:
         answered, failed: endpoint -> requests that came to an end, and those of them that failed.
         healthy: how many endpoints the proxy would send to; None where it does not know the backend at all.
         times: the histogram; None where the proxy keeps none.
-        keeps_times: whether the proxy keeps histograms of any cluster.
+        keeps_times: whether the proxy keeps a histogram of any backend. They begin with the first request.
     """
 
     answered: list[dict[str, int]]

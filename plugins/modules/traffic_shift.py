@@ -233,6 +233,11 @@ class Step:
             )
         if self.before == wanted:
             return self._answer(False, ["the weights are so already"])
+        if self.module.check_mode:
+            # The steps before were not made.
+            self.before = list(params["expected"] or self.before)
+            words = _shift_plan.words(self.backends, wanted, domain)
+            return self._answer(True, [f"would set {words}"], after=wanted)
         if params["expected"] and self.before != list(params["expected"]):
             raise MeshError(
                 f"the weights are {self.before}, and were {params['expected']} a moment ago",
@@ -240,8 +245,6 @@ class Step:
                 "see who changed it, and start the shift again: it goes on from the weights it finds",
             )
         words = _shift_plan.words(self.backends, wanted, domain)
-        if self.module.check_mode:
-            return self._answer(True, [f"would set {words}"], after=wanted)
         self.gains = _shift_plan.gaining(self.before, wanted)
         proxies = Proxies(
             self.applier,

@@ -161,8 +161,8 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._shift_route impo
 from ansible_collections.hybridmesh.istio.plugins.module_utils._traffic_names import NETWORKING
 
 _NOT_COUNTED = (
-    "latency is not judged where proxies count none: these keep no histogram of the backends so far (Istio's metrics are off, and"
-    " the annotation sidecar.istio.io/statsInclusionRegexps does not name upstream_rq_time)"
+    "latency is not judged: the proxies count none (Istio's metrics are off, and the Pods' annotation"
+    " sidecar.istio.io/statsInclusionRegexps does not name upstream_rq_time)"
 )
 
 
@@ -207,6 +207,8 @@ class Plan:
             for expected, one, word in zip([before, *weights], weights, words[1:])
         ]
         answer = dict(nothing, rule=route.number, before=before, steps=steps)
+        if not self._same(wanted, route.number, after) and (steps or wanted is not None):
+            answer["declare"] = _snippet(backends, after, self.domain)
         if not steps:
             answer["report"] = [f"nothing to do: {_shift_plan.rule_name(route.live, route.number)} has {words[0]}"]
             return answer
@@ -218,8 +220,6 @@ class Plan:
             f"watched at {len(proxies)} proxies: {', '.join(proxies[:8])}",
             *notes,
         ]
-        if wanted is None or not self._same(wanted, route.number, after):
-            answer["declare"] = _snippet(backends, after, self.domain)
         return answer
 
     def _declared(self, route: Route) -> dict[str, t.Any] | None:
@@ -247,8 +247,9 @@ class Plan:
             )
         return _shift_plan.declared(route.live, wanted, rule)
 
-    def _same(self, wanted: dict[str, t.Any], number: int, after: list[int]) -> bool:
-        rules = _shift_plan.rules_in(wanted)
+    def _same(self, wanted: dict[str, t.Any] | None, number: int, after: list[int]) -> bool:
+        """Whether the declaration has the final weights."""
+        rules = _shift_plan.rules_in(wanted or {})
         return len(rules) >= number and _shift_plan.weights_of(rules[number - 1]) == after
 
     def _watched(
@@ -281,8 +282,8 @@ class Plan:
                 "see its Pods and WorkloadEntries (playbook verify), and the labels of its subset",
             )
         notes = [f"not read: {name}: {why}" for name, why in unread.items()]
-        if not _counts_latency(readings.values()):
-            if self.params["max_latency"] is not None and _had_traffic(readings.values()):
+        if not _counts_latency(readings.values()) and _had_traffic(readings.values()):
+            if self.params["max_latency"] is not None:
                 raise MeshError(
                     "there is a limit for the latency, and no proxy counts latencies",
                     "Istio's metrics, or Envoy's upstream_rq_time, in the proxies that send by the route",
