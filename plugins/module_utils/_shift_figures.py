@@ -37,7 +37,7 @@ def stats_path(backends: t.Iterable[Backend]) -> str:
     """The admin path of the histograms of these backends."""
     hosts = "|".join(sorted({re.escape(backend.host) for backend in backends}))
     # Cluster's names in stats may end with a mark that Istio puts there.
-    wanted = f"outbound.*({hosts});?\\.upstream_rq_time|istio_request_duration_milliseconds.*({hosts})"
+    wanted = f"outbound.*({hosts});?\\.upstream_rq_time$|istio_request_duration_milliseconds.*({hosts})"
     return "stats/prometheus?filter=" + urllib.parse.quote(wanted, safe="")
 
 

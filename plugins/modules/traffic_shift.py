@@ -302,7 +302,11 @@ class Step:
                         return passed
                     raise Failed(
                         f"{gained.requests} requests in {passed:.0f} s, of {self.limits.requests} that are needed to judge it"
-                        + (f" ({gained.timed} with their latency)" if gained.timed != gained.requests else "")
+                        + (
+                            f" ({gained.timed} with their latency)"
+                            if gained.timed or self.limits.latency is not None
+                            else ""
+                        )
                     )
             time.sleep(max(0.0, params["interval"] - (time.monotonic() - now)))
 

@@ -84,14 +84,14 @@ systemctl restart lab-app
 
 
 def from_client() -> Traffic:
-    return Traffic(
-        ["kubectl", "exec", "-i", "-n", "lab", "deploy/shift-client", "-c", "client", "--", "sh", "-c"], SERVICE
-    )
+    command = ["kubectl", "exec", "-i", "-n", "lab", "deploy/shift-client", "-c", "client", "--", "sh", "-c"]
+    # A busy machine is no version that fails.
+    return Traffic(command, SERVICE, patience=30)
 
 
 def declaration(v1: int, v2: int) -> dict[str, t.Any]:
     header = {"match": [{"headers": {"x-version": "v3"}}], "spec": {"directResponse": {"status": 418}}}
-    both = {"name": "both", "backends": [{**V1, "weight": v1}, {**V2, "weight": v2}], "timeout": 5}
+    both = {"name": "both", "backends": [{**V1, "weight": v1}, {**V2, "weight": v2}], "timeout": 30}
     nothing = {"name": "nothing", "backends": [{**V1, "weight": 100}, {**V2, "subset": "v9", "weight": 0}]}
     nothing["match"] = [{"path": "/nothing"}]
     return {

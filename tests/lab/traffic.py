@@ -21,7 +21,7 @@ end=$(($(date +%s) + 600))
 exec 3<&0
 ( cat <&3 > /dev/null; kill $$ ) &
 while [ $(date +%s) -lt $end ]; do
-  curl -s -o /dev/null -m 3 -w '%{http_code} %{time_total}\\n' URL || true
+  curl -s -o /dev/null -m PATIENCE -w '%{http_code} %{time_total}\\n' URL || true
   sleep 0.05
 done
 """
@@ -34,9 +34,10 @@ class Traffic:
         statuses: how many answers there were of each HTTP status; 0 stands for none. Known at the end.
     """
 
-    def __init__(self, command: list[str], url: str) -> None:
+    def __init__(self, command: list[str], url: str, patience: int = 3) -> None:
+        """Args: where it runs, whom it asks, and for how many seconds it waits for an answer."""
         self.statuses: dict[int, int] = {}
-        self._command = [*command, _LOOP.replace("URL", shlex.quote(url))]
+        self._command = [*command, _LOOP.replace("URL", shlex.quote(url)).replace("PATIENCE", str(patience))]
 
     def __enter__(self) -> Traffic:
         self._process = subprocess.Popen(
