@@ -24,6 +24,7 @@ def argument_spec() -> dict[str, t.Any]:
     return {
         "files": {"type": "dict"},
         "address": {"type": "str"},
+        "image": {"type": "bool", "default": False},
         "environment": {"type": "dict", "default": {}},
         "concurrency": {"type": "int"},
         "capture": {
@@ -73,7 +74,7 @@ def validated(options: Params, address: str | None, ssh_ports: t.Sequence[int]) 
     if checked.error_messages:
         raise ValueError("config: " + "; ".join(checked.error_messages))
     params: dict[str, t.Any] = checked.validated_parameters
-    params["address"] = params["address"] or address
+    params["address"] = None if params["image"] else params["address"] or address
     if params["capture"]:
         known = params["capture"]["management_ports"]
         params["capture"]["management_ports"] = sorted({*known, *ssh_ports})
@@ -142,7 +143,7 @@ def _group_files(params: Params) -> list[_vm_files.File]:
     sidecar_env = _capture.parse_environment(_atomic.read(_vm_files.SIDECAR_ENV) or "")
     capture = dict(params["capture"], environment=_as_text(params["capture"]["environment"]))
     unit_environment = _vm_files.unit_environment(
-        params["address"], _as_text(params["environment"]), params["concurrency"]
+        None if params["image"] else params["address"], _as_text(params["environment"]), params["concurrency"]
     )
     capture_environment = _capture.render_environment(_capture.settings(group, sidecar_env, _capture.Wanted(**capture)))
     hosts = _atomic.read(_vm_files.HOSTS) or ""

@@ -239,6 +239,11 @@ def sidecar_user() -> tuple[int, int] | None:
     return entry.pw_uid, entry.pw_gid
 
 
+def pinned_address() -> str | None:
+    """The address that the sidecar tells the mesh; None where the role (or a boot) has not written one."""
+    return _capture.parse_environment(read(_vm_files.UNIT_ENV) or "").get("ISTIO_SVC_IP")
+
+
 def _number(text: str | None) -> int | None:
     return int(text) if text and text.strip().isdigit() else None
 
@@ -262,7 +267,7 @@ def collect(run: Run, names: t.Container[str]) -> dict[str, t.Any]:
         hosts=hosts(names),
         disk=disk(),
         sidecar_env=sidecar_env,
-        pinned_address=_capture.parse_environment(read(_vm_files.UNIT_ENV) or "").get("ISTIO_SVC_IP"),
+        pinned_address=pinned_address(),
         proven=_number(read(_vm_files.PROVEN)),
         way_back=os.path.exists(_vm_files.PREVIOUS),
     )

@@ -158,11 +158,12 @@ def without_block(text: str) -> str:
     return managed_block(text, "")
 
 
-def unit_environment(address: str, settings: t.Mapping[str, str], concurrency: int | None = None) -> str:
-    """The EnvironmentFile of the sidecar's unit: what is this machine's own."""
+def unit_environment(address: str | None, settings: t.Mapping[str, str], concurrency: int | None = None) -> str:
+    """The EnvironmentFile of the sidecar's unit: what is this machine's own; without an address in an image."""
     values = dict(settings)
     # An address that the agent finds for itself is that of the first interface, which may be any.
-    values["ISTIO_SVC_IP"] = address
+    if address is not None:
+        values["ISTIO_SVC_IP"] = address
     # The start script sets no rules; istio-capture.service does, once the sidecar is ready.
     values["ISTIO_CUSTOM_IP_TABLES"] = "true"
     if concurrency is not None:

@@ -14,7 +14,7 @@ import os
 import shutil
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _atomic, _package, _vm_facts, _vm_files
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _atomic, _join, _package, _vm_facts, _vm_files
 
 SCRIPT = "/usr/local/sbin/istio-capture"
 UNITS = ("istio-capture.service", "istio.service")
@@ -27,6 +27,13 @@ OURS = (
     "/etc/systemd/system/istio.service.d/50-hybridmesh.conf",
     "/etc/systemd/system/*.wants/istio-capture.service",
     "/etc/systemd/system/*.wants/istio.service",
+    # Of machines that were made from an image.
+    "/etc/systemd/system/istio-join*",
+    "/etc/systemd/system/*.wants/istio-join*",
+    "/etc/systemd/system/istio.service.d/60-hybridmesh-join.conf",
+    "/etc/systemd/system-preset/10-hybridmesh-join.preset",
+    _join.PROGRAM,
+    _join.LIBRARY,
     "/etc/tmpfiles.d/hybridmesh-istio.conf",
     "/etc/logrotate.d/hybridmesh-istio",
     _vm_files.KEY,

@@ -28,8 +28,12 @@ options:
         as the lookup P(hybridmesh.istio.sidecar_bootstrap#lookup) returns them.
     type: dict
   address:
-    description: The address that the machine is known by in the mesh. Required with O(files).
+    description: The address that the machine is known by in the mesh. Required with O(files), unless O(image) is set.
     type: str
+  image:
+    description: Whether an image is made of this machine, so that no address is written.
+    type: bool
+    default: false
   environment:
     description: Further variables for the sidecar's unit on this machine.
     type: dict
@@ -242,10 +246,12 @@ def main() -> None:
             way_back={"type": "bool", "default": False},
             token={"type": "str", "no_log": True},
         ),
-        required_by={"files": ["address", "capture"]},
+        required_by={"files": ["capture"]},
         mutually_exclusive=[["token", "files"]],
         supports_check_mode=True,
     )
+    if module.params["files"] and not module.params["address"] and not module.params["image"]:
+        module.fail_json(msg="missing parameter(s) required by 'files': address")
     try:
         if module.params["token"] is not None:
             write_token(module)

@@ -65,6 +65,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import (
     _atomic,
+    _join,
     _package,
     _vm_facts,
     _vm_files,
@@ -90,6 +91,10 @@ def take_rules_away(module: AnsibleModule) -> None:
 
 def stop(module: AnsibleModule) -> None:
     """Stops the units, and whatever of the sidecar runs without them."""
+    if os.path.exists(_join.PROGRAM):
+        # It would start the sidecar again.
+        module.run_command(["systemctl", "disable", "--now", "--quiet", *_join.UNITS])
+        module.run_command([_join.PROGRAM, "unguard"])
     module.run_command(["systemctl", "stop", _vm_remove.TIMER + ".timer"])
     module.run_command(["systemctl", "disable", "--quiet", *_vm_remove.UNITS])
     module.run_command(["systemctl", "stop", *_vm_remove.UNITS])
