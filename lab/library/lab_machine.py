@@ -20,9 +20,9 @@ options:
     type: str
     required: true
   state:
-    description: V(running) makes and starts it, V(absent) kills and deletes it.
+    description: V(running) makes and starts it, V(stopped) kills it and leaves its files, V(absent) kills and deletes it.
     type: str
-    choices: [running, absent]
+    choices: [running, stopped, absent]
     default: running
   state_dir:
     description: Folder of the lab's state on the host.
@@ -341,6 +341,13 @@ def absent(module: AnsibleModule, machine: Machine) -> list[str]:
     return actions
 
 
+def stopped(module: AnsibleModule, machine: Machine) -> list[str]:
+    """Kill it, as if its power went."""
+    if module.check_mode:
+        return ["would be killed"] if machine.supervisor() else []
+    return ["killed"] if machine.stop() else []
+
+
 def running(module: AnsibleModule, machine: Machine) -> list[str]:
     """Make it, mend it, start it: only what is missing."""
     actions = []
@@ -380,7 +387,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["running", "absent"], "default": "running"},
+            "state": {"type": "str", "choices": ["running", "stopped", "absent"], "default": "running"},
             "state_dir": {"type": "path", "required": True},
             "run_dir": {"type": "path", "required": True},
             "supervisor": {"type": "path"},
@@ -409,7 +416,7 @@ def main() -> None:
     machine = Machine(module)
     try:
         with machine.lock():
-            actions = absent(module, machine) if module.params["state"] == "absent" else running(module, machine)
+            actions = {"running": running, "stopped": stopped, "absent": absent}[module.params["state"]](module, machine)
     except (LabError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(actions), actions=actions)
