@@ -416,7 +416,9 @@ def main() -> None:
     machine = Machine(module)
     try:
         with machine.lock():
-            actions = {"running": running, "stopped": stopped, "absent": absent}[module.params["state"]](module, machine)
+            actions = {"running": running, "stopped": stopped, "absent": absent}[module.params["state"]](
+                module, machine
+            )
     except (LabError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(actions), actions=actions)
