@@ -131,7 +131,8 @@ def fleet(mesh: Lab) -> t.Iterator[Fleet]:
         assert "istio-join" not in mesh.ssh(BUILDER, "ls /usr/local/sbin /etc/systemd/system; test -s /etc/machine-id")
         succeeded(image(mesh, vm_sidecar_image_clean=True))
         again = succeeded(image(mesh, vm_sidecar_image_clean=True))
-        assert again.changed == 0 and "WARNING" not in again.output, again.output
+        assert again.changed == 0, again.output
+        assert "WARNING" not in again.output, again.output
         succeeded(mesh.playbook("lab/image.yml", variables={"lab_image_from": BUILDER}))
         yield Fleet(mesh)
     finally:
@@ -165,7 +166,8 @@ def test_a_machine_of_the_mesh_is_no_image(fleet: Fleet) -> None:
     """All that is in the way is told at once, and nothing is changed."""
     before = fleet.lab.state_of("vm2")
     run = image(fleet.lab, mesh_image="vm2")
-    assert run.code != 0 and run.changed == 0, run.output
+    assert run.code != 0, run.output
+    assert run.changed == 0, run.output
     for what in (
         "istio.service runs",
         "the key /etc/certs/key.pem",
@@ -180,13 +182,15 @@ def test_a_machine_of_the_mesh_is_no_image(fleet: Fleet) -> None:
     wrong = image(
         fleet.lab, mesh_image="vm2", vm_sidecar_image_source={"kind": "command"}, vm_sidecar_fail_mode="closed"
     )
-    assert "of kind command has no command" in wrong.words and "fail open" in wrong.words, wrong.output
+    assert "of kind command has no command" in wrong.words, wrong.output
+    assert "fail open" in wrong.words, wrong.output
     assert fleet.lab.state_of("vm2") == before
 
 
 def test_an_image_holds_nothing_of_the_machine_that_it_was_made_of(fleet: Fleet) -> None:
     root = STATE / "images/image"
-    assert not list(root.glob("etc/ssh/ssh_host_*")) and (root / "etc/machine-id").read_text() == ""
+    assert not list(root.glob("etc/ssh/ssh_host_*"))
+    assert (root / "etc/machine-id").read_text() == ""
     assert [path.name for path in (root / "etc/certs").iterdir()] == ["root-cert.pem"]
     assert not [path for path in (root / "run", root / "var/run") if (path / "secrets/tokens/istio-token").exists()]
     held = subprocess.run(
@@ -282,7 +286,9 @@ def test_a_source_that_is_not_there_costs_nothing_but_the_mesh(fleet: Fleet) -> 
         wait_until(lambda: "works without the mesh" in fleet.log(address), LATEST)
         asked = "systemctl is-system-running --wait; istio-capture status; getent hosts cluster1.lab.test; curl -s -m 5 localhost:10000"
         told = fleet.ssh(address, asked)
-        assert told.startswith("running\ncapture: off\n") and "10.88.0.10" in told and "V2" in told, told
+        assert told.startswith("running\ncapture: off\n"), told
+        assert "10.88.0.10" in told, told
+        assert "V2" in told, told
     finally:
         fleet.lab.ssh("cluster1", "systemctl start lab-metadata")
     took = fleet.wait([address])
