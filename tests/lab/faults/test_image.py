@@ -400,3 +400,17 @@ def test_a_root_that_was_rotated_after_the_image_was_made(fleet: Fleet, tmp_path
         restart(fleet.lab, "lab", "workbench")
         # Certificates of an authority that is gone are of no use.
         fleet.lab.reset("vm2")
+
+
+def test_offboard_takes_all_of_it_off(fleet: Fleet) -> None:
+    """Off the machine that the image was made of, which is not allowed to join."""
+    succeeded(fleet.lab.playbook("lab/up.yml"))
+    wait_until(lambda: "answers 403" in fleet.lab.ssh(BUILDER, "journalctl --no-pager -o cat -u istio-join"), LATEST)
+    assert "--uid-owner" in fleet.lab.ssh(BUILDER, "iptables -S")
+    succeeded(fleet.lab.playbook("playbooks/offboard.yml", "--limit", BUILDER))
+    left = fleet.lab.ssh(
+        BUILDER,
+        "iptables -S | grep -e --uid-owner -e REJECT; find /etc /usr/local /run /var/lib -name '*istio*' -o -name '*hybridmesh*'; "
+        "systemctl list-units --all --no-legend --plain 'istio*'; true",
+    )
+    assert left == "", left
