@@ -314,7 +314,7 @@ OTHERS = (
     ("v1", "Secret"),
 )
 # What is in each namespace without anybody's doing.
-NOBODYS = {"kube-root-ca.crt", "istio-ca-root-cert", "default"}
+NOBODYS = {"default", "istio-ca-crl", "istio-ca-root-cert", "kube-root-ca.crt"}
 
 
 class Run:
