@@ -19,6 +19,7 @@ done
 cp -t "$out" "$out"/root/usr/lib/*-linux-gnu*/{ld-linux-*.so.*,libc.so.6}
 rm -r "$out/root"
 # Whatever else a program wants to load is told here, not in a container that doesn't start.
+loader=("$out"/ld-linux-*.so.*)
 for program in "$@"; do
-    "$out"/ld-linux-*.so.* --library-path "$out" "$out/${program##*/}" --version
+    "${loader[0]}" --library-path "$out" "$out/${program##*/}" --version
 done
