@@ -172,7 +172,7 @@ def _skew(params: Params) -> list[Rule]:
             f"sum by (version, minor) ({seen}) > 0 unless on ({on}) {reference}",
             "warning",
             params["skew_for"],
-            "{{ $value }} connected proxies are of version {{ $labels.version }}, and no istiod is",
+            "Proxies of version {{ $labels.version }} are connected ({{ $value }} of them), and no istiod is of it",
             f"There is no {rest}. Istio supports proxies that are one minor behind istiod, and none ahead of it. Next: the playbook"
             " upgrade for virtual machines, a restart for Pods; `istioctl proxy-status` lists them.",
         ),

@@ -244,12 +244,53 @@ def test_strict_mutual_tls_is_not_in_the_way(watched: Prometheus) -> None:
 def test_a_changed_configuration_is_read_while_it_runs(watched: Prometheus) -> None:
     pods = ("get", "pods", "-n", SPACE, "-l", "app=prometheus", "-o", "name")
     before = watched.lab.kubectl(*pods)
-    run = play(watched.lab, observability_external_labels={"cluster": "lab"})
+    # No certificate here has that long to live.
+    changed = {"observability_external_labels": {"cluster": "lab"}, "observability_certificate_warning_hours": 30.0}
+    run = play(watched.lab, **changed)
     assert "changed ConfigMap observability/prometheus" in run.words
     # The kubelet brings it to the Pod within a minute or so; a changed Pod it looks at at once.
     watched.lab.kubectl("annotate", "-n", SPACE, before.strip(), "test/now=1")
     watched.wait("it is read", lambda: "cluster: lab" in watched.get("status/config")["yaml"], 180)
     assert watched.lab.kubectl(*pods) == before
+
+    def old() -> set[str]:
+        alerts = watched.get("alerts")["alerts"]
+        return {
+            item["labels"].get("entry", "") for item in alerts if item["labels"]["alertname"] == "MeshCertificateOld"
+        }
+
+    watched.wait("certificates with less than that are told", lambda: set(ENTRIES.values()) <= old())
+
+
+# What Istio's own Envoy has and the lab's has not.
+REFUSED_BY_ENVOY = """
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: refused, namespace: chapter10vm}
+spec:
+  configPatches:
+    - applyTo: NETWORK_FILTER
+      match: {context: SIDECAR_INBOUND, listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager}}}}
+      patch:
+        operation: INSERT_BEFORE
+        value:
+          name: istio.metadata_exchange
+          typed_config:
+            "@type": type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange
+            protocol: istio2
+"""
+
+
+def test_configuration_that_is_rejected(watched: Prometheus) -> None:
+    told = {("MeshConfigurationRejected", entry) for entry in ENTRIES.values()} | {
+        ("MeshConfigurationRejectedByProxies", "")
+    }
+    assert not told & watched.firing()
+    watched.lab.apply(REFUSED_BY_ENVOY)
+    try:
+        watched.wait("both machines reject it", lambda: told <= watched.firing())
+    finally:
+        watched.lab.kubectl("delete", "envoyfilter", *GROUP, "refused")
 
 
 def test_kiali_is_accepted(watched: Prometheus) -> None:
