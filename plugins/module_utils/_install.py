@@ -15,6 +15,7 @@ import typing as t
 
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _manifest, _versions
 from ansible_collections.hybridmesh.istio.plugins.module_utils._apply import MANAGED_BY, MANAGER, Applier, is_ours
+from ansible_collections.hybridmesh.istio.plugins.module_utils._charts import release_of
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._istioctl import Istioctl
@@ -25,6 +26,9 @@ ISTIOCTLS_MANAGER = "istio-operator"
 
 # The role of an installation with an istiod.
 CONTROL_PLANE = "control-plane"
+
+# By what something was installed, as its marker says it; one that says nothing was installed by istioctl.
+ISTIOCTL, HELM = "istioctl", "helm"
 
 
 @dataclasses.dataclass
@@ -41,6 +45,8 @@ class Wanted:
         allow_option: how that option is called for the user.
         ignore_precheck: go on where istioctl's pre-check has findings.
         readiness_timeout: seconds until everything must be ready.
+        method: `istioctl` or `helm`.
+        method_option: how that option is called for the user.
     """
 
     name: str
@@ -52,6 +58,8 @@ class Wanted:
     allow_option: str = "allow_upgrade"
     ignore_precheck: bool = False
     readiness_timeout: int = 300
+    method: str = ISTIOCTL
+    method_option: str = "control_plane_method"
 
     def operator(self) -> Object:
         """The IstioOperator."""
@@ -83,6 +91,7 @@ class Result:
         previous_version: the version that was there, '' for none.
         unjudged_proxies: connected proxies whose version can't be told, on a change of version.
         precheck: findings of the pre-check that were ignored.
+        here: those of the changes that were made here, where Helm makes the others.
     """
 
     changes: list[Change]
@@ -90,6 +99,7 @@ class Result:
     previous_version: str
     unjudged_proxies: list[str]
     precheck: list[str]
+    here: list[Change] = dataclasses.field(default_factory=list)
 
 
 def marker_name(name: str) -> str:
@@ -105,9 +115,33 @@ class Installation:
         self.applier = Applier(cluster)
         marker = self.applier.get(Ref("v1", "ConfigMap", wanted.namespace, marker_name(wanted.name)))
         self.marked = marker is not None and is_ours(marker)
+        self._judge_method(t.cast(Object, marker) if self.marked else None)
         self.owned = self.applier.list_kinds(
             _manifest.REMOVABLE_KINDS, _manifest.selector(wanted.name, wanted.namespace)
         )
+
+    def _judge_method(self, marker: Object | None) -> None:
+        """Refuses to move from istioctl to Helm or back: what the one made the other does not own."""
+        wanted = self.wanted
+        markers = [marker] if marker else []
+        if wanted.role == CONTROL_PLANE:
+            # All revisions share definitions, roles and webhooks.
+            markers += [own for own in self._markers() if (own.get("data") or {}).get("role") == CONTROL_PLANE]
+        for own in markers:
+            data = own.get("data") or {}
+            method = data.get("method") or ISTIOCTL
+            if method != wanted.method:
+                raise MeshError(
+                    f"{data.get('name')} in {wanted.namespace} was installed by {method}, and {wanted.method} is asked for",
+                    f"{wanted.method_option} as at its installation: of what {method} made, {wanted.method} would own"
+                    " nothing, so it could neither change nor remove it",
+                    f"set {wanted.method_option} to {method}; to move, bring all workloads and machines out of the mesh,"
+                    " remove what is there (see docs/revisions.md), and install anew",
+                )
+
+    def _markers(self) -> list[Object]:
+        """The markers of all installations in Istio's namespace."""
+        return self.applier.find("v1", "ConfigMap", f"{MANAGED_BY}={MANAGER}", self.wanted.namespace)
 
     def previous_version(self) -> str:
         """The version that the workloads of this installation have; '' where there are none."""
@@ -141,7 +175,7 @@ class Installation:
             _manifest.with_owner(item, self.wanted.name, self.wanted.namespace, self.wanted.revision, version)
             for item in istioctl.generate(operator)
         ]
-        own = self._preview_own(version)
+        own = self.preview_own(version)
         theirs = self._preview_theirs(declared)
         changes = own + theirs
         result = Result([change for change in changes if change.action != "none"], version, previous, [], [])
@@ -150,7 +184,7 @@ class Installation:
         if has_istiod and previous and new_version:
             result.unjudged_proxies = _versions.judge_skew(version, istioctl.proxies())
         if has_istiod and new_version:
-            result.precheck = self._precheck(istioctl)
+            result.precheck = self.precheck(istioctl)
         if check:
             return result
         for change in own:
@@ -162,10 +196,10 @@ class Installation:
             # istioctl forgets what an earlier version of it installed, as that carries another version's label.
             if change.action == "delete":
                 self.applier.delete(change.ref)
-        self._wait_until_ready(declared)
+        self.wait_until_ready(declared)
         return result
 
-    def _preview_own(self, version: str) -> list[Change]:
+    def preview_own(self, version: str) -> list[Change]:
         """The namespace, which is only ever made, and the marker."""
         wanted = self.wanted
         namespace = Ref("v1", "Namespace", "", wanted.namespace)
@@ -185,6 +219,8 @@ class Installation:
             },
             "data": {"name": wanted.name, "version": version, "revision": wanted.revision, "role": wanted.role},
         }
+        if wanted.method != ISTIOCTL:
+            marker["data"]["method"] = wanted.method
         preview = self.applier.preview(marker)
         # What is applied is our own part; what is shown is the whole.
         changes.append(dataclasses.replace(preview, after=marker) if preview.action != "none" else preview)
@@ -231,14 +267,13 @@ class Installation:
         """
         ours = {self.wanted.name} if self.marked else set()
         if self.wanted.role == CONTROL_PLANE:
-            selector = f"{MANAGED_BY}={MANAGER}"
-            for marker in self.applier.find("v1", "ConfigMap", selector, self.wanted.namespace):
+            for marker in self._markers():
                 data = marker.get("data") or {}
                 if data.get("role") == CONTROL_PLANE and data.get("revision") != self.wanted.revision:
                     ours.add(str(data.get("name")))
         return ours
 
-    def _precheck(self, istioctl: Istioctl) -> list[str]:
+    def precheck(self, istioctl: Istioctl) -> list[str]:
         findings = istioctl.precheck()
         if findings and not self.wanted.ignore_precheck:
             raise MeshError(
@@ -248,7 +283,7 @@ class Installation:
             )
         return findings
 
-    def _wait_until_ready(self, declared: list[Object]) -> None:
+    def wait_until_ready(self, declared: list[Object]) -> None:
         """Waits for workloads that were not changed now, but may have been left half-way by an earlier run."""
         workloads = [item for item in map(_manifest.ref, declared) if item.kind in ("Deployment", "DaemonSet")]
         deadline = time.monotonic() + self.wanted.readiness_timeout
@@ -324,14 +359,18 @@ def istiods(applier: Applier) -> list[Istiod]:
     for item in applier.find("apps/v1", "Deployment", "app=istiod"):
         own = _manifest.ref(item)
         revision = _manifest.labels(item).get("istio.io/rev", "default")
+        revision = "" if revision == "default" else revision
         name = _manifest.labels(item).get(_manifest.OWNER, "")
+        if release_of(item):
+            # A chart knows nothing of names of ours.
+            name = "-".join(filter(None, [CONTROL_PLANE, revision]))
         marker = applier.get(Ref("v1", "ConfigMap", own.namespace, marker_name(name))) if name else None
         containers = item["spec"]["template"]["spec"].get("containers") or [{}]
         tag = str(containers[0].get("image", "")).partition("@")[0].rpartition(":")[2]
         result.append(
             Istiod(
                 own.namespace,
-                "" if revision == "default" else revision,
+                revision,
                 _manifest.labels(item).get(_manifest.VERSION) or tag,
                 marker is not None and is_ours(marker),
             )

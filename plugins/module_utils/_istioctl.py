@@ -204,6 +204,31 @@ def _content(path: str) -> str:
         return base64.b64encode(stream.read()).decode("ascii")
 
 
+def way(cluster: Cluster, folder: str) -> tuple[str, tuple[int, ...], dict[str, str]]:
+    """How a program reaches the cluster: the path of a kubeconfig, file descriptors to pass on, and its environment.
+
+    Args:
+        cluster: the cluster, which holds the kubeconfig where the system has anonymous files.
+        folder: a folder of this run that Ansible sweeps, used only where the system has none.
+    """
+    content = json.dumps(kubeconfig(cluster)).encode()
+    descriptors: tuple[int, ...] = ()
+    if hasattr(os, "memfd_create"):
+        path = cluster.memory_file(content)
+        descriptors = (int(path.rsplit("/", 1)[-1]),)
+    else:
+        handle, path = tempfile.mkstemp(dir=folder)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+    environment = {"NO_COLOR": "1"}
+    proxy = getattr(cluster.configuration, "proxy", None)
+    if proxy:
+        environment.update(HTTPS_PROXY=proxy, HTTP_PROXY=proxy)
+        if getattr(cluster.configuration, "no_proxy", None):
+            environment["NO_PROXY"] = cluster.configuration.no_proxy
+    return path, descriptors, environment
+
+
 class Istioctl:
     """istioctl, run against one cluster."""
 
@@ -222,21 +247,7 @@ class Istioctl:
         self.version = version
         self._run = run
         self._namespace = namespace
-        content = json.dumps(kubeconfig(cluster)).encode()
-        self._pass: tuple[int, ...] = ()
-        if hasattr(os, "memfd_create"):
-            self._kubeconfig = cluster.memory_file(content)
-            self._pass = (int(self._kubeconfig.rsplit("/", 1)[-1]),)
-        else:
-            handle, self._kubeconfig = tempfile.mkstemp(dir=folder)
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-        self._environment = {"NO_COLOR": "1"}
-        proxy = getattr(cluster.configuration, "proxy", None)
-        if proxy:
-            self._environment.update(HTTPS_PROXY=proxy, HTTP_PROXY=proxy)
-            if getattr(cluster.configuration, "no_proxy", None):
-                self._environment["NO_PROXY"] = cluster.configuration.no_proxy
+        self._kubeconfig, self._pass, self._environment = way(cluster, folder)
 
     def _call(self, arguments: list[str], operator: _manifest.Object | None = None) -> tuple[int, str, str]:
         command = [self.path, *arguments, "--kubeconfig", self._kubeconfig]

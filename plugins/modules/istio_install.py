@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: istio_install
-short_description: Installs Istio as an IstioOperator declares it
+short_description: Installs Istio as an IstioOperator declares it, or tells what Helm has to release
 version_added: 0.1.0
 description:
   - Compares what C(istioctl) makes of an IstioOperator with what is in the cluster, object by object, by a server-side
@@ -18,6 +18,10 @@ description:
   - Refused are downgrades, upgrades that skip a minor, and upgrades that would leave a connected proxy outside of the
     skew that Istio supports.
   - An installation that was left half-way, or is not ready, is waited for, also where nothing has to be changed.
+  - With O(method=helm) the same is compared, and judged, for releases of Istio's charts. The module releases nothing
+    itself. It returns what has to be released with C(kubernetes.core.helm), after which it is to be called once more, to
+    wait until all is ready. What differs in the cluster though it was released as declared is put right by the module.
+  - What was installed by the one method is never taken over by the other.
   - Where C(istioctl) has to be downloaded, this is done in check mode as well, since nothing can be compared without
     it.
 author:
@@ -60,6 +64,22 @@ options:
     description:
       - Version of Istio, such as V(1.30.3). It may be left out where O(istioctl) is given.
     type: str
+  method:
+    description:
+      - By what Istio is installed.
+      - With V(helm), C(istioctl) is needed for a first installation and a change of version alone, which it judges.
+    type: str
+    choices: [istioctl, helm]
+    default: istioctl
+  charts:
+    description:
+      - Where Istio's charts are, for O(method=helm). The URL of a repository (C(https), C(http), C(oci)), or a folder with
+        the charts C(base), C(istiod) and C(gateway), such as C(manifests/charts) of a release.
+      - The default is C(https://istio-release.storage.googleapis.com/charts).
+    type: str
+  helm:
+    description: Path of C(helm), 3.17 or newer, for O(method=helm). The default is the one in E(PATH).
+    type: path
   istioctl:
     description:
       - Path of an C(istioctl), which must be of O(version).
@@ -158,6 +178,33 @@ report:
   type: list
   elements: str
   sample: [would create Deployment istio-system/istiod]
+releases:
+  description: What has to be released with C(kubernetes.core.helm), in this order, before the module is called again.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the release.
+      type: str
+    namespace:
+      description: Its namespace.
+      type: str
+    chart_ref:
+      description: The chart, by its name in a repository, or its path.
+      type: str
+    chart_repo_url:
+      description: The repository, or null.
+      type: str
+    chart_version:
+      description: Version of the chart.
+      type: str
+    values:
+      description: Values for the chart.
+      type: dict
+    force:
+      description: Whether an earlier run failed on it.
+      type: bool
 foreign:
   description: The control planes in the cluster that somebody else installed.
   returned: success
@@ -186,13 +233,17 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._connection impor
     hide_secrets,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
+from ansible_collections.hybridmesh.istio.plugins.module_utils._helm import Charts, Helm
 from ansible_collections.hybridmesh.istio.plugins.module_utils._install import (
     CONTROL_PLANE,
+    HELM,
+    ISTIOCTL,
     Installation,
     Istiod,
     Wanted,
     istiods,
 )
+from ansible_collections.hybridmesh.istio.plugins.module_utils._install_charts import ChartInstallation
 from ansible_collections.hybridmesh.istio.plugins.module_utils._istioctl import Finder, Istioctl
 
 ARGUMENTS: dict[str, t.Any] = {
@@ -202,6 +253,9 @@ ARGUMENTS: dict[str, t.Any] = {
     "istio_namespace": {"type": "str", "default": "istio-system"},
     "revision": {"type": "str"},
     "version": {"type": "str"},
+    "method": {"type": "str", "choices": [ISTIOCTL, HELM], "default": ISTIOCTL},
+    "charts": {"type": "str"},
+    "helm": {"type": "path"},
     "istioctl": {"type": "path"},
     "release_url": {"type": "str"},
     "cache_dir": {"type": "path"},
@@ -223,7 +277,24 @@ def wanted(options: t.Mapping[str, t.Any]) -> Wanted:
         allow_upgrade=options["allow_upgrade"],
         ignore_precheck=options["ignore_precheck"],
         readiness_timeout=options["readiness_timeout"],
+        method=options["method"],
     )
+
+
+def made_of(module: AnsibleModule, cluster: Cluster) -> Installation:
+    """The installation, as the method makes it.
+
+    Raises:
+        MeshError: it was made by another method, or nothing says which version is wanted.
+    """
+    options = module.params
+    if options["method"] != HELM:
+        return Installation(cluster, wanted(options))
+    if not options["version"]:
+        raise MeshError("no version of Istio is given", "the version of the charts", "set the version")
+    charts = Charts(options["charts"], options["version"])
+    helm = Helm(options["helm"], charts, cluster, module.run_command, module.tmpdir)
+    return ChartInstallation(cluster, wanted(options), helm)
 
 
 def read_only(cluster: Cluster, options: t.Mapping[str, t.Any], theirs: list[Istiod]) -> dict[str, t.Any]:
@@ -254,7 +325,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     """Brings the installation about and tells what came of it."""
     options = module.params
     cluster = Cluster(options)
-    installation = Installation(cluster, wanted(options))
+    installation = made_of(module, cluster)
     answer: dict[str, t.Any] = {
         "changed": False,
         "managed": True,
@@ -263,6 +334,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
         "istioctl": "",
         "objects": [],
         "report": [],
+        "releases": [],
         "foreign": [],
         "differences": [],
         "vm_needs": [],
@@ -273,19 +345,30 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
             return dict(answer, **read_only(cluster, options, theirs))
     if options["version"]:
         installation.judge_version(options["version"])
-    finder = Finder(module.run_command, options["release_url"], options["cache_dir"])
-    path, version = finder.find(options["version"], options["istioctl"])
-    istioctl = Istioctl(path, version, cluster, module.run_command, module.tmpdir, options["istio_namespace"])
-    result = installation.converge(istioctl, module.check_mode)
+    used: list[str] = []
+
+    def istioctl() -> Istioctl:
+        finder = Finder(module.run_command, options["release_url"], options["cache_dir"])
+        path, version = finder.find(options["version"], options["istioctl"])
+        used.append(path)
+        return Istioctl(path, version, cluster, module.run_command, module.tmpdir, options["istio_namespace"])
+
+    releases: list[dict[str, t.Any]] = []
+    if isinstance(installation, ChartInstallation):
+        result, releases = installation.converge_charts(istioctl, module.check_mode)
+    else:
+        result = installation.converge(istioctl(), module.check_mode)
     for finding in result.precheck:
         module.warn(f"istioctl's pre-check: {finding}")
     if result.unjudged_proxies:
         module.warn("the version of these proxies can't be told: " + ", ".join(result.unjudged_proxies))
     answer.update(
-        changed=bool(result.changes),
+        # What Helm releases afterwards is for that task to tell.
+        changed=bool(result.here if releases and not module.check_mode else result.changes),
         version=result.version,
         previous_version=result.previous_version,
-        istioctl=path,
+        istioctl="".join(used),
+        releases=releases,
         objects=_manifest.told(result.changes),
         report=_manifest.summary(result.changes, module.check_mode),
     )
