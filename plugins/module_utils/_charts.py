@@ -118,15 +118,20 @@ def gateway(spec: t.Mapping[str, t.Any], revision: str) -> list[Release]:
     component = spec["components"]["ingressGateways"][0]
     settings = next(iter(spec["values"]["gateways"].values()))
     unknown = sorted(set(component["k8s"]) - {"affinity", "overlays"})
-    if unknown or set(spec) - {"profile", "hub", "components", "values"} or len(spec["components"]) > 1:
+    if unknown or set(spec) - {"profile", "components", "values"} or len(spec["components"]) > 1:
         raise MeshError(
-            "eastwest_gateway_spec has settings of an IstioOperator that Istio's chart of a gateway does not know",
-            "no eastwest_gateway_spec, or one that sets values.gateways alone",
+            "the gateway has settings that Istio's chart of a gateway does not know: {}".format(
+                ", ".join(unknown or sorted({*spec, *spec["components"]} - {"profile", "values", "ingressGateways"}))
+            ),
+            "no eastwest_gateway_hub (the image is the one that istiod injects), and no eastwest_gateway_spec but for"
+            " values.gateways",
             "leave them out, or have the gateway installed by istioctl (eastwest_gateway_method)",
         )
     env = dict(settings.get("env") or {})
     values: Object = {
         "labels": dict(component["label"]),
+        # As by istioctl; the chart's image has no tag before it is injected, which would stand for Always.
+        "imagePullPolicy": "IfNotPresent",
         "replicaCount": settings["replicaCount"],
         "autoscaling": {"enabled": bool(settings.get("autoscaleEnabled"))},
         "podDisruptionBudget": {"minAvailable": 1},

@@ -51,6 +51,19 @@ options:
     description: Whether the gateway's version may change, so that it follows istiod's.
     type: bool
     default: true
+  method:
+    description:
+      - By what the gateway is installed, as for M(hybridmesh.istio.istio_install), with the chart C(gateway) for V(helm).
+      - V(auto) is what istiod was installed by.
+    type: str
+    choices: [auto, istioctl, helm]
+    default: auto
+  charts:
+    description: Where Istio's charts are, as for M(hybridmesh.istio.istio_install).
+    type: str
+  helm:
+    description: Path of C(helm), as for M(hybridmesh.istio.istio_install).
+    type: path
   istioctl:
     description: Path of an C(istioctl), which must be of the gateway's version. Null to find or download it.
     type: path
@@ -193,6 +206,13 @@ report:
   returned: success
   type: list
   elements: str
+releases:
+  description: >-
+    What has to be released with C(kubernetes.core.helm), before the module is called again. As M(hybridmesh.istio.istio_install)
+    returns it.
+  returned: success
+  type: list
+  elements: dict
 vm_needs:
   description: What a gateway of somebody else lacks for virtual machines, and what to do about it.
   returned: success
@@ -219,7 +239,16 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._connection impor
     hide_secrets,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
-from ansible_collections.hybridmesh.istio.plugins.module_utils._install import Installation, Wanted, istiods
+from ansible_collections.hybridmesh.istio.plugins.module_utils._helm import Charts, Helm
+from ansible_collections.hybridmesh.istio.plugins.module_utils._install import (
+    CONTROL_PLANE,
+    HELM,
+    ISTIOCTL,
+    Installation,
+    Wanted,
+    istiods,
+)
+from ansible_collections.hybridmesh.istio.plugins.module_utils._install_charts import ChartInstallation
 from ansible_collections.hybridmesh.istio.plugins.module_utils._istioctl import Finder, Istioctl
 from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Change, Object, Ref
 
@@ -230,6 +259,9 @@ ARGUMENTS: dict[str, t.Any] = {
     "revision": {"type": "str"},
     "version": {"type": "str"},
     "allow_upgrade": {"type": "bool", "default": True},
+    "method": {"type": "str", "choices": ["auto", ISTIOCTL, HELM], "default": "auto"},
+    "charts": {"type": "str"},
+    "helm": {"type": "path"},
     "istioctl": {"type": "path"},
     "release_url": {"type": "str"},
     "cache_dir": {"type": "path"},
@@ -314,6 +346,8 @@ class Run:
             allow_upgrade=self.params["allow_upgrade"],
             allow_option="eastwest_gateway_allow_upgrade",
             readiness_timeout=self.params["readiness_timeout"],
+            method=self._method(mesh),
+            method_option="eastwest_gateway_method",
         )
         installation = Installation(self.cluster, wanted)
         gateway = _cluster.read_gateway(self.cluster, self.options.namespace, self.options.name)
@@ -323,16 +357,45 @@ class Run:
             return self._answer([], False, "", gateway["addresses"], exposed["hosts"], needs)
         version = _eastwest.gateway_version(self.params["version"], mesh)
         installation.judge_version(version)
-        finder = Finder(self.module.run_command, self.params["release_url"], self.params["cache_dir"])
-        path, version = finder.find(version, self.params["istioctl"])
-        istioctl = Istioctl(path, version, self.cluster, self.module.run_command, self.module.tmpdir, mesh["namespace"])
-        changes = installation.converge(istioctl, self.module.check_mode).changes
+        if wanted.method == HELM:
+            charts = self._charts(wanted, version)
+            result, releases = charts.converge_charts(self._no_istioctl, self.module.check_mode)
+            if releases and not self.module.check_mode:
+                # They have to be made before anything can be reached through the gateway.
+                answer = self._answer(result.changes, True, version, [], [], [])
+                return dict(answer, changed=bool(result.here), releases=releases)
+            changes = result.changes
+        else:
+            changes = installation.converge(self._istioctl(version, mesh), self.module.check_mode).changes
         addresses = self._addresses(mesh)
         revisions = [istiod.revision for istiod in istiods(self.applier) if istiod.namespace == mesh["namespace"]]
         changes += self._expose(mesh, revisions)
         by_service = _eastwest.istiod_hosts(self.options, mesh, revisions)
         hosts = sorted(host for names in by_service.values() for host in names)
         return self._answer(changes, True, version, addresses, hosts, [])
+
+    def _method(self, mesh: _cluster.Mesh) -> str:
+        """By what the gateway is installed: what was asked for, else by what istiod was."""
+        if self.params["method"] != "auto":
+            return str(self.params["method"])
+        for mark in _cluster.read_marks(self.cluster, mesh["namespace"]):
+            if mark.get("role") == CONTROL_PLANE and (mark.get("revision") or "") == mesh["revision"]:
+                return mark.get("method") or ISTIOCTL
+        return ISTIOCTL
+
+    def _istioctl(self, version: str, mesh: _cluster.Mesh) -> Istioctl:
+        finder = Finder(self.module.run_command, self.params["release_url"], self.params["cache_dir"])
+        path, found = finder.find(version, self.params["istioctl"])
+        return Istioctl(path, found, self.cluster, self.module.run_command, self.module.tmpdir, mesh["namespace"])
+
+    def _charts(self, wanted: Wanted, version: str) -> ChartInstallation:
+        charts = Charts(self.params["charts"], version)
+        helm = Helm(self.params["helm"], charts, self.cluster, self.module.run_command, self.module.tmpdir)
+        return ChartInstallation(self.cluster, wanted, helm, self.options.namespace)
+
+    @staticmethod
+    def _no_istioctl() -> Istioctl:
+        raise NotImplementedError("only a control plane's version is judged by istioctl")
 
     def _without_istio(self) -> dict[str, t.Any]:
         """Where there is no Istio yet: an error, or in check mode a promise."""
@@ -450,6 +513,7 @@ class Run:
             "hosts": list(hosts),
             "objects": _manifest.told(changes),
             "report": _manifest.summary(changes, self.module.check_mode),
+            "releases": [],
             "vm_needs": list(needs),
         }
         if self.module._diff:
