@@ -9,7 +9,7 @@ import copy
 import dataclasses
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _manifest, _versions
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _manifest
 from ansible_collections.hybridmesh.istio.plugins.module_utils._eastwest import NETWORK_LABEL, merged
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Object
@@ -199,9 +199,3 @@ def what_to_do(release: Release, found: Released | None, values: t.Mapping[str, 
     if found.chart != f"{release.chart}-{version}" or dict(values) != dict(release.values):
         return "upgrade"
     return ""
-
-
-def is_newer(found: str, version: str) -> bool:
-    """Whether what all revisions share was made by a newer Istio than this one."""
-    old, new = _versions.parse(found), _versions.parse(version)
-    return bool(old and new and old.numbers > new.numbers)

@@ -24,6 +24,11 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import 
 # The name that `istioctl install` gives to the API server as the owner of the fields that it applies.
 ISTIOCTLS_MANAGER = "istio-operator"
 
+REVISION = "istio.io/rev"
+TAG_OF_DEFAULT = Ref(
+    "admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "", "istio-revision-tag-default"
+)
+
 # The role of an installation with an istiod.
 CONTROL_PLANE = "control-plane"
 
@@ -47,6 +52,7 @@ class Wanted:
         readiness_timeout: seconds until everything must be ready.
         method: `istioctl` or `helm`.
         method_option: how that option is called for the user.
+        default: whether the tag `default` is to be this revision's, if it is another's.
     """
 
     name: str
@@ -60,6 +66,7 @@ class Wanted:
     readiness_timeout: int = 300
     method: str = ISTIOCTL
     method_option: str = "control_plane_method"
+    default: bool = False
 
     def operator(self) -> Object:
         """The IstioOperator."""
@@ -112,6 +119,7 @@ class Installation:
 
     def __init__(self, cluster: Cluster, wanted: Wanted) -> None:
         self.wanted = wanted
+        self.version = ""
         self.applier = Applier(cluster)
         marker = self.applier.get(Ref("v1", "ConfigMap", wanted.namespace, marker_name(wanted.name)))
         self.marked = marker is not None and is_ours(marker)
@@ -126,7 +134,7 @@ class Installation:
         markers = [marker] if marker else []
         if wanted.role == CONTROL_PLANE:
             # All revisions share definitions, roles and webhooks.
-            markers += [own for own in self._markers() if (own.get("data") or {}).get("role") == CONTROL_PLANE]
+            markers += [own for own in self.markers() if (own.get("data") or {}).get("role") == CONTROL_PLANE]
         for own in markers:
             data = own.get("data") or {}
             method = data.get("method") or ISTIOCTL
@@ -139,7 +147,7 @@ class Installation:
                     " remove what is there (see docs/revisions.md), and install anew",
                 )
 
-    def _markers(self) -> list[Object]:
+    def markers(self) -> list[Object]:
         """The markers of all installations in Istio's namespace."""
         return self.applier.find("v1", "ConfigMap", f"{MANAGED_BY}={MANAGER}", self.wanted.namespace)
 
@@ -168,7 +176,7 @@ class Installation:
         Raises:
             MeshError: it is refused, or it failed.
         """
-        version = istioctl.version
+        version = self.version = istioctl.version
         previous = self.judge_version(version)
         operator = self.wanted.operator()
         declared = [
@@ -190,13 +198,17 @@ class Installation:
         for change in own:
             if change.action != "none":
                 self.applier.apply(t.cast(Object, change.after))
-        if any(change.action != "none" for change in theirs):
+        tag = [change for change in theirs if change.ref == TAG_OF_DEFAULT and change.action == "update"]
+        if any(change.action != "none" for change in theirs if change not in tag):
             istioctl.install(operator, self.wanted.readiness_timeout)
         for change in theirs:
             # istioctl forgets what an earlier version of it installed, as that carries another version's label.
             if change.action == "delete":
                 self.applier.delete(change.ref)
         self.wait_until_ready(declared)
+        if tag:
+            # Only now that there is somebody who answers.
+            istioctl.set_default(self.wanted.revision or "default")
         return result
 
     def preview_own(self, version: str) -> list[Change]:
@@ -230,16 +242,38 @@ class Installation:
         """Everything that istioctl installs, and what it once did and is declared no longer."""
         changes = self.applier.preview_all(declared, ISTIOCTLS_MANAGER)
         self._refuse_foreign(changes)
+        changes = self._without_newer(changes)
         for item in _manifest.leftovers(self.owned, declared):
             changes.append(Change(_manifest.ref(item), "delete", _manifest.normalised(item), None))
         tags = self.applier.list_kinds(_manifest.WEBHOOK_KINDS, f"{_manifest.TAG}=default")
         if _manifest.tag_webhook_missing(declared, tags, self.wanted.revision, self.wanted.spec):
-            tag = Ref(
-                "admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "", "istio-revision-tag-default"
-            )
-            note = {"apiVersion": tag.api_version, "kind": tag.kind, "metadata": {"name": tag.name}}
-            changes.append(Change(tag, "create", None, note))
+            changes.append(Change(TAG_OF_DEFAULT, "create", None, self._tag()))
+        elif self.wanted.default and self.wanted.role == CONTROL_PLANE:
+            held = [item for item in tags if _manifest.ref(item) == TAG_OF_DEFAULT]
+            revision = _manifest.labels(held[0]).get(REVISION) if held else None
+            if revision and revision != (self.wanted.revision or "default"):
+                changes.append(Change(TAG_OF_DEFAULT, "update", self._tag(revision), self._tag(self.wanted.revision)))
         return changes
+
+    @staticmethod
+    def _tag(revision: str = "") -> Object:
+        """The tag's webhook, without what istioctl makes of it."""
+        own = {"name": TAG_OF_DEFAULT.name, "labels": {REVISION: revision or "default"}}
+        return {"apiVersion": TAG_OF_DEFAULT.api_version, "kind": TAG_OF_DEFAULT.kind, "metadata": own}
+
+    def _without_newer(self, changes: list[Change]) -> list[Change]:
+        """The changes, but for those that would take from a newer revision what all revisions share."""
+        newer = {
+            str((own.get("data") or {}).get("name"))
+            for own in self.markers()
+            if _versions.is_newer((own.get("data") or {}).get("version"), self.version)
+        } - {self.wanted.name}
+        return [
+            dataclasses.replace(change, action="none")
+            if change.before and _manifest.labels(change.before).get(_manifest.OWNER) in newer
+            else change
+            for change in changes
+        ]
 
     def _refuse_foreign(self, changes: list[Change]) -> None:
         """Stops where an object of the same name is somebody else's."""
@@ -267,7 +301,7 @@ class Installation:
         """
         ours = {self.wanted.name} if self.marked else set()
         if self.wanted.role == CONTROL_PLANE:
-            for marker in self._markers():
+            for marker in self.markers():
                 data = marker.get("data") or {}
                 if data.get("role") == CONTROL_PLANE and data.get("revision") != self.wanted.revision:
                     ours.add(str(data.get("name")))

@@ -48,7 +48,7 @@ class ChartInstallation(Installation):
         if wanted.role != CONTROL_PLANE:
             return _charts.gateway(wanted.spec, wanted.revision)
         default, tagged = wanted.revision, True
-        others = [own for own in self._markers() if (own.get("data") or {}).get("revision") != wanted.revision]
+        others = [own for own in self.markers() if (own.get("data") or {}).get("revision") != wanted.revision]
         if any((own.get("data") or {}).get("role") == CONTROL_PLANE for own in others) and _charts.BASE in self.found:
             shared = self.helm.values(Release(_charts.BASE, wanted.namespace, "base", {}))
             default = str(shared.get("defaultRevision") or "default")
@@ -114,7 +114,7 @@ class ChartInstallation(Installation):
         """The release's objects, what would change in the cluster, and what has to be done."""
         found = self.found.get(release.name)
         shared = release.chart == "base" and found is not None
-        if found and shared and _charts.is_newer(found.version("base"), version):
+        if found and shared and _versions.is_newer(found.version("base"), version):
             # All revisions share it, and the newest made it.
             return [], [], ""
         if found and not (self.marked or (shared and self._own_installations())):

@@ -301,13 +301,32 @@ class Istioctl:
             f"istioctl {self.version} failed: {text}", "the installation succeeds", "correct what the message names"
         )
 
-    def proxies(self) -> dict[str, str]:
+    def set_default(self, revision: str) -> None:
+        """Gives the tag `default` to a revision.
+
+        Raises:
+            MeshError: it failed.
+        """
+        arguments = ["tag", "set", "default", "--revision", revision, "--overwrite", "--skip-confirmation"]
+        code, out, err = self._call([*arguments, "--istioNamespace", self._namespace])
+        if code != 0:
+            raise MeshError(
+                f"istioctl {self.version} can't give the tag default to {revision}: {reason(err or out)}",
+                "the revision is installed",
+                "correct what the message names",
+            )
+
+    def proxies(self, revision: str | None = None) -> dict[str, str]:
         """The version of each proxy that is connected to istiod, by the proxy's ID.
+
+        Args:
+            revision: of the istiod that is asked; None for all of them, '' for the one without a revision.
 
         Raises:
             MeshError: istiod does not tell.
         """
-        code, out, err = self._call(["version", "-o", "json", "--istioNamespace", self._namespace])
+        which = [] if revision is None else ["--revision", revision or "default"]
+        code, out, err = self._call(["version", "-o", "json", "--istioNamespace", self._namespace, *which])
         answer: dict[str, t.Any] = {}
         if code == 0:
             try:

@@ -40,6 +40,12 @@ def parse(text: str | None) -> Version | None:
     return Version(str(text).strip().lstrip("v"), int(match.group(1)), int(match.group(2)), int(match.group(3) or 0))
 
 
+def is_newer(version: str | None, than: str | None) -> bool:
+    """Whether a version is newer than another; not where one of them can't be told."""
+    one, other = parse(version), parse(than)
+    return bool(one and other and one.numbers > other.numbers)
+
+
 def judge_change(what: str, installed: str, wanted: str, allow_upgrade: bool, option: str) -> None:
     """Refuses a version change that was not asked for, that goes backwards or that skips a minor.
 

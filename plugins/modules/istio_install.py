@@ -38,6 +38,22 @@ attributes:
   idempotent:
     support: full
 options:
+  state:
+    description:
+      - With V(absent) the installation is removed, but for custom resource definitions, the namespace, and the key of its
+        certificate authority.
+      - That is refused as long as proxies are connected to it, which are listed, or while it has a tag and there is
+        another control plane.
+    type: str
+    choices: [present, absent]
+    default: present
+  default:
+    description:
+      - Whether this revision is to have the tag C(default), which another one has. With V(false) it stays where it is. A
+        first control plane always gets it.
+      - Only for O(method=istioctl). With V(helm), C(revisionTags) in O(spec)'s C(values) says the same.
+    type: bool
+    default: false
   name:
     description:
       - Name of the IstioOperator, which tells installations apart.
@@ -226,7 +242,7 @@ vm_needs:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _manifest, _vm_needs
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _manifest, _uninstall, _vm_needs
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
     Cluster,
     connection_argument_spec,
@@ -247,6 +263,8 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._install_charts i
 from ansible_collections.hybridmesh.istio.plugins.module_utils._istioctl import Finder, Istioctl
 
 ARGUMENTS: dict[str, t.Any] = {
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "default": {"type": "bool", "default": False},
     "name": {"type": "str"},
     "role": {"type": "str", "default": CONTROL_PLANE},
     "spec": {"type": "dict", "default": {}},
@@ -278,6 +296,7 @@ def wanted(options: t.Mapping[str, t.Any]) -> Wanted:
         ignore_precheck=options["ignore_precheck"],
         readiness_timeout=options["readiness_timeout"],
         method=options["method"],
+        default=options["default"],
     )
 
 
@@ -339,12 +358,6 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
         "differences": [],
         "vm_needs": [],
     }
-    if options["role"] == CONTROL_PLANE and not installation.marked:
-        theirs = [istiod for istiod in istiods(installation.applier) if not istiod.marked]
-        if theirs:
-            return dict(answer, **read_only(cluster, options, theirs))
-    if options["version"]:
-        installation.judge_version(options["version"])
     used: list[str] = []
 
     def istioctl() -> Istioctl:
@@ -353,6 +366,23 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
         used.append(path)
         return Istioctl(path, version, cluster, module.run_command, module.tmpdir, options["istio_namespace"])
 
+    if options["state"] == "absent":
+        changes, removed = _uninstall.remove(installation, istioctl, module.check_mode)
+        return dict(
+            answer,
+            changed=bool(changes) and (module.check_mode or not removed),
+            managed=True,
+            releases=removed,
+            objects=_manifest.told(changes),
+            report=_manifest.summary(changes, module.check_mode),
+            **({"diff": _manifest.diff(changes)} if module._diff else {}),
+        )
+    if options["role"] == CONTROL_PLANE and not installation.marked:
+        theirs = [istiod for istiod in istiods(installation.applier) if not istiod.marked]
+        if theirs:
+            return dict(answer, **read_only(cluster, options, theirs))
+    if options["version"]:
+        installation.judge_version(options["version"])
     releases: list[dict[str, t.Any]] = []
     if isinstance(installation, ChartInstallation):
         result, releases = installation.converge_charts(istioctl, module.check_mode)
