@@ -86,7 +86,7 @@ class Helm:
         except OSError as error:
             raise MeshError(
                 f"{self.binary} can't be run: {error.strerror}",
-                "Helm 3.17 or newer on the controller",
+                "Helm 3 on the controller",
                 "install it, or set its path (control_plane_helm_binary, or mesh_helm_binary for all roles)",
             ) from error
         if code != 0:

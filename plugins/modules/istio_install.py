@@ -94,7 +94,7 @@ options:
       - The default is C(https://istio-release.storage.googleapis.com/charts).
     type: str
   helm:
-    description: Path of C(helm), 3.17 or newer, for O(method=helm). The default is the one in E(PATH).
+    description: Path of C(helm), version 3, for O(method=helm). The default is the one in E(PATH).
     type: path
   istioctl:
     description:
