@@ -138,6 +138,50 @@ class Applier:
             if error.status != 404:
                 raise
 
+    def wait_until_gone(self, items: t.Iterable[Ref], timeout: float) -> None:
+        """Waits until objects that were deleted are not there any more.
+
+        Raises:
+            MeshError: some are still there.
+        """
+        deadline = time.monotonic() + timeout
+        left = list(items)
+        while True:
+            left = [item for item, found in zip(left, in_parallel(self.get, left)) if found is not None]
+            if not left:
+                return
+            if time.monotonic() >= deadline:
+                raise MeshError(
+                    "{} {} to be deleted, and still there after {:g} s".format(
+                        ", ".join(map(str, left[:6])), "was" if len(left) == 1 else "were", timeout
+                    ),
+                    "objects that are deleted go",
+                    f"see what holds them: kubectl get {left[0].kind.lower()} {left[0].name} -o yaml (finalizers, and for a"
+                    " namespace its conditions)",
+                )
+            time.sleep(0.5)
+
+    def preview_ours(self, item: Object) -> Change:
+        """As `preview`, for what is changed only where this collection made it.
+
+        Raises:
+            MeshError: somebody else made it, and it differs.
+        """
+        own = _manifest.ref(item)
+        live = self.get(own)
+        if live is None or is_ours(live):
+            return self.preview(item)
+        change = self.preview(dict(item, metadata={"name": own.name, "namespace": own.namespace}))
+        if change.action != "none":
+            raise MeshError(
+                f"{own} is there, somebody else made it, and it differs from what is declared: "
+                + "; ".join(_manifest.differences(change)),
+                "what is declared, or an object that this collection made",
+                f"declare what is there, or hand it over: kubectl -n {own.namespace} label {own.kind.lower()}"
+                f" {own.name} --overwrite {MANAGED_BY}={MANAGER}",
+            )
+        return change
+
     def _patch(self, path: str, item: Object, manager: str, force: bool, dry_run: bool) -> Object:
         query = {"fieldManager": manager, "force": "true" if force else "false"}
         if manager == MANAGER:

@@ -9,7 +9,7 @@ import dataclasses
 import ipaddress
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _versions
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _gateway_spec
 from ansible_collections.hybridmesh.istio.plugins.module_utils._apply import MANAGED_BY, MANAGER
 from ansible_collections.hybridmesh.istio.plugins.module_utils._cluster import Mesh, suffixed
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
@@ -21,16 +21,6 @@ NETWORK_LABEL = "topology.istio.io/network"
 # Where an address that the cluster can't know is kept, for everybody who reads the gateway later.
 ADDRESS = "hybridmesh.istio/address"
 
-INTERNAL = {
-    "gcp": {"networking.gke.io/load-balancer-type": "Internal"},
-    "aws": {
-        # The first is read by the controller within Kubernetes, the second by AWS's own.
-        "service.beta.kubernetes.io/aws-load-balancer-internal": "true",
-        "service.beta.kubernetes.io/aws-load-balancer-scheme": "internal",
-    },
-    "azure": {"service.beta.kubernetes.io/azure-load-balancer-internal": "true"},
-}
-
 # Which gateway an object opens.
 GATEWAY_LABEL = "hybridmesh.istio/gateway"
 
@@ -41,25 +31,16 @@ CROSS_NETWORK_GATEWAY = "cross-network-gateway"
 
 
 @dataclasses.dataclass
-class Options:
+class Options(_gateway_spec.Common):
     """What is asked for; the module's documentation has the meaning of each."""
 
     name: str = "istio-eastwestgateway"
-    namespace: str = "istio-system"
-    replicas: int = 2
-    service_type: str = "LoadBalancer"
-    internal: str | None = None
-    source_ranges: t.Sequence[str] = ()
-    annotations: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     addresses: t.Sequence[str] = ()
     public: bool = False
     webhook: bool = False
     cross_network: bool = False
     sni_hosts: t.Sequence[str] = ()
     cluster_domain: str = "cluster.local"
-    hub: str | None = None
-    resources: t.Mapping[str, t.Any] | None = None
-    spec: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
 
 
 def check_options(options: Options) -> None:
@@ -68,33 +49,13 @@ def check_options(options: Options) -> None:
     Raises:
         MeshError: an option is no address, no range, or contradicts another.
     """
-    for text in options.source_ranges:
-        try:
-            ipaddress.ip_network(text)
-        except ValueError as error:
-            raise MeshError(
-                f"the source range {text} is none: {error}", "ranges such as 10.0.0.0/8", "correct source_ranges"
-            ) from error
-    if options.internal and options.internal not in INTERNAL:
+    _gateway_spec.check_options(options)
+    if options.service_type != "LoadBalancer" and not options.addresses:
         raise MeshError(
-            f"internal is '{options.internal}'",
-            "one of {}, or null".format(", ".join(sorted(INTERNAL))),
-            "correct it, or give another cloud's own annotations in annotations",
+            f"a Service of type {options.service_type} gets no address of its own, and none is given",
+            "an address at which virtual machines reach port 15012 of the gateway",
+            "give address, or use type LoadBalancer",
         )
-    if options.service_type != "LoadBalancer":
-        for option, value in (("internal", options.internal), ("source_ranges", options.source_ranges)):
-            if value:
-                raise MeshError(
-                    f"{option} is set for a Service of type {options.service_type}",
-                    "a Service of type LoadBalancer, which alone honours it",
-                    f"leave {option} out, or the type",
-                )
-        if not options.addresses:
-            raise MeshError(
-                f"a Service of type {options.service_type} gets no address of its own, and none is given",
-                "an address at which virtual machines reach port 15012 of the gateway",
-                "give address, or use type LoadBalancer",
-            )
 
 
 def service_ports(options: Options) -> list[Object]:
@@ -109,70 +70,17 @@ def service_ports(options: Options) -> list[Object]:
 
 def spec(options: Options, mesh: Mesh) -> Object:
     """The IstioOperator's spec; mesh ID, cluster name and network are those of istiod."""
-    labels = {"app": options.name, "istio": "eastwestgateway"}
-    annotations = dict(INTERNAL.get(options.internal or "", {}), **options.annotations)
+    own: Object = {}
+    overlays = []
     if options.addresses:
-        annotations[ADDRESS] = ",".join(options.addresses)
-    settings: Object = {
-        "type": options.service_type,
-        "serviceAnnotations": annotations,
-        "loadBalancerSourceRanges": list(options.source_ranges),
-        "ports": service_ports(options),
-        "autoscaleEnabled": False,
-        "replicaCount": options.replicas,
-    }
+        own["serviceAnnotations"] = {ADDRESS: ",".join(options.addresses)}
     if options.cross_network and mesh["network"]:
-        settings["env"] = {"ISTIO_META_REQUESTED_NETWORK_VIEW": mesh["network"]}
-    if options.resources:
-        settings["resources"] = dict(options.resources)
-    apart = {
-        "weight": 100,
-        "podAffinityTerm": {"labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname"},
-    }
-    component: Object = {
-        "name": options.name,
-        "namespace": options.namespace,
-        "enabled": True,
-        "label": labels,
-        # Two of them on one node are better than one of them nowhere, hence no hard rule.
-        "k8s": {"affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [apart]}}},
-    }
-    if options.cross_network and mesh["network"]:
+        own["env"] = {"ISTIO_META_REQUESTED_NETWORK_VIEW": mesh["network"]}
         # On the Service alone: labels of the component are part of the Deployment's selector, which can't be changed.
         escaped = NETWORK_LABEL.replace(".", "\\.")
-        component["k8s"]["overlays"] = [
-            {
-                "apiVersion": "v1",
-                "kind": "Service",
-                "name": options.name,
-                "patches": [{"path": f"metadata.labels.{escaped}", "value": mesh["network"]}],
-            }
-        ]
-    values: Object = {
-        "global": {
-            "meshID": mesh["mesh_id"],
-            "network": mesh["network"],
-            "multiCluster": {"clusterName": mesh["cluster_name"]},
-            # Else istioctl would make the webhooks of the default tag anew, as the gateway's, whoever they belong to.
-            "operatorManageWebhooks": True,
-            # Made by the chart where there is more than one replica.
-            "defaultPodDisruptionBudget": {"enabled": True},
-        },
-        "gateways": {"istio-ingressgateway": settings},
-    }
-    result: Object = {"profile": "empty", "components": {"ingressGateways": [component]}, "values": values}
-    if options.hub:
-        result["hub"] = options.hub
-    return merged(result, options.spec)
-
-
-def merged(base: t.Mapping[str, t.Any], over: t.Mapping[str, t.Any]) -> Object:
-    """`base` with the mapping `over` laid on it, key by key; lists are replaced."""
-    result: Object = dict(base)
-    for key, value in over.items():
-        known = result.get(key)
-        result[key] = merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
-    return result
+        patch = {"path": f"metadata.labels.{escaped}", "value": mesh["network"]}
+        overlays.append({"apiVersion": "v1", "kind": "Service", "name": options.name, "patches": [patch]})
+    return _gateway_spec.operator_spec(options, mesh, _selector(options), service_ports(options), own, overlays)
 
 
 def istiod_hosts(options: Options, mesh: Mesh, revisions: t.Iterable[str] = ()) -> dict[str, list[str]]:
@@ -274,26 +182,3 @@ def judge_addresses(options: Options, addresses: t.Mapping[str, t.Sequence[str]]
         "set eastwest_gateway_internal (gcp, aws or azure), or eastwest_gateway_source_ranges, or, where everybody may"
         " reach istiod, eastwest_gateway_public: true",
     )
-
-
-def gateway_version(asked: str | None, mesh: Mesh) -> str:
-    """The version of the gateway: istiod's, unless an older one is asked for.
-
-    Raises:
-        MeshError: istiod's is not known, or the one asked for is newer.
-    """
-    version = asked or mesh["version"]
-    if not version:
-        raise MeshError(
-            f"the version of istiod in {mesh['namespace']} can't be told, as none of its Pods is there",
-            "a running istiod",
-            "repair it, or give the version (eastwest_gateway_version)",
-        )
-    new, istiods = _versions.parse(version), _versions.parse(mesh["version"])
-    if new and istiods and new.numbers[:2] > istiods.numbers[:2]:
-        raise MeshError(
-            f"version {version} is asked for the gateway, and istiod has {mesh['version']}",
-            "a gateway that is not newer than istiod",
-            "upgrade istiod first (role control_plane)",
-        )
-    return version

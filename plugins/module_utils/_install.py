@@ -346,6 +346,21 @@ class Installation:
         return problems[:5]
 
 
+def remove(installation: Installation, check: bool) -> list[Change]:
+    """Takes away everything of an installation that is ours, its marker last, and waits until it is gone."""
+    wanted = installation.wanted
+    applier = installation.applier
+    marker = Ref("v1", "ConfigMap", wanted.namespace, marker_name(wanted.name))
+    gone = [*map(_manifest.ref, installation.owned), marker]
+    if not check:
+        for item in gone[:-1]:
+            applier.delete(item)
+        applier.wait_until_gone(gone[:-1], wanted.readiness_timeout)
+        # Whatever was cut short is still known as ours.
+        applier.delete(marker)
+    return [Change(item, "delete") for item in gone]
+
+
 def is_istiod(item: t.Mapping[str, t.Any]) -> bool:
     """Whether this is a control plane's Deployment."""
     return item.get("kind") == "Deployment" and _manifest.labels(item).get("app") == "istiod"

@@ -10,7 +10,7 @@ import typing as t
 
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _observability_config
 from ansible_collections.hybridmesh.istio.plugins.module_utils._cluster import suffixed
-from ansible_collections.hybridmesh.istio.plugins.module_utils._eastwest import merged
+from ansible_collections.hybridmesh.istio.plugins.module_utils._gateway_spec import merged
 from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Object
 from ansible_collections.hybridmesh.istio.plugins.module_utils._observability_objects import (
     CONTAINER_SECURITY,

@@ -13,7 +13,7 @@ import dataclasses
 import typing as t
 
 from ansible_collections.hybridmesh.istio.plugins.module_utils._apply import MANAGED_BY, MANAGER
-from ansible_collections.hybridmesh.istio.plugins.module_utils._eastwest import merged
+from ansible_collections.hybridmesh.istio.plugins.module_utils._gateway_spec import merged
 from ansible_collections.hybridmesh.istio.plugins.module_utils._lost import principal
 from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Object
 from ansible_collections.hybridmesh.istio.plugins.module_utils._traffic_names import (

@@ -11,7 +11,8 @@ short_description: The gateway through which virtual machines reach istiod
 version_added: 0.1.0
 description:
   - Installs an east-west gateway with the mesh ID, cluster name and network of istiod, which are read from the cluster,
-    waits for its address, and then exposes istiod through it.
+    waits for its address, and then exposes istiod through it. All control planes of O(istio_namespace) are exposed, each by
+    its own name.
   - Nothing is exposed before the address is known to be one that not everybody reaches, unless O(public) says so.
   - A gateway of that name that somebody else installed is not changed; the module says what it lacks.
 author:
@@ -20,6 +21,7 @@ extends_documentation_fragment:
   - hybridmesh.istio.attributes
   - hybridmesh.istio.attributes.cluster
   - hybridmesh.istio.cluster
+  - hybridmesh.istio.gateway
 attributes:
   check_mode:
     support: full
@@ -32,25 +34,6 @@ options:
     description: Name of the gateway's Deployment and Service.
     type: str
     default: istio-eastwestgateway
-  namespace:
-    description: The gateway's namespace, which must exist. The default is O(istio_namespace).
-    type: str
-  istio_namespace:
-    description: istiod's namespace.
-    type: str
-    default: istio-system
-  revision:
-    description:
-      - Revision of the istiod that the gateway itself belongs to. Null for the default one.
-      - All control planes in O(istio_namespace) are exposed, each by its own name.
-    type: str
-  version:
-    description: Version of the gateway. Null for istiod's; a newer one is refused.
-    type: str
-  allow_upgrade:
-    description: Whether the gateway's version may change, so that it follows istiod's.
-    type: bool
-    default: true
   method:
     description:
       - By what the gateway is installed, as for M(hybridmesh.istio.istio_install), with the chart C(gateway) for V(helm).
@@ -64,46 +47,6 @@ options:
   helm:
     description: Path of C(helm), as for M(hybridmesh.istio.istio_install).
     type: path
-  istioctl:
-    description: Path of an C(istioctl), which must be of the gateway's version. Null to find or download it.
-    type: path
-  release_url:
-    description:
-      - Base URL of Istio's releases, as for M(hybridmesh.istio.istio_install).
-    type: str
-  cache_dir:
-    description: Folder for downloaded C(istioctl)s, as for M(hybridmesh.istio.istio_install).
-    type: path
-  hub:
-    description: Registry and path of Istio's images. Null for the release's own.
-    type: str
-  replicas:
-    description:
-      - How many Pods. They are spread over nodes where possible, and a PodDisruptionBudget keeps one of several.
-    type: int
-    default: 2
-  resources:
-    description: Resources of the gateway's container, as in a Pod. Null for Istio's own.
-    type: dict
-  service_type:
-    description: Type of the gateway's Service.
-    type: str
-    choices: [LoadBalancer, NodePort, ClusterIP]
-    default: LoadBalancer
-  annotations:
-    description: Further annotations of the Service.
-    type: dict
-    default: {}
-  internal:
-    description:
-      - Cloud in which the load balancer is to be internal, which sets the Service's annotations for it.
-      - One of V(gcp), V(aws) and V(azure). Null for the cloud's default, which is a public one.
-    type: str
-  source_ranges:
-    description: Ranges of addresses that may use the load balancer, such as V(10.0.0.0/8).
-    type: list
-    elements: str
-    default: []
   public:
     description: Whether everybody may reach istiod, where its address is public and O(source_ranges) is empty.
     type: bool
@@ -116,10 +59,6 @@ options:
     type: list
     elements: str
     default: []
-  address_timeout:
-    description: Time to wait for the load balancer's address, in seconds.
-    type: int
-    default: 120
   webhook:
     description:
       - Whether istiod's webhooks are exposed on port 15017, too. Only remote clusters use them, virtual machines never.
@@ -138,14 +77,6 @@ options:
     description: The cluster's DNS domain.
     type: str
     default: cluster.local
-  spec:
-    description: Further settings, laid on the IstioOperator's spec that the other options make. Lists are replaced.
-    type: dict
-    default: {}
-  readiness_timeout:
-    description: Time until the gateway's Pods must be ready, in seconds.
-    type: int
-    default: 300
 seealso:
   - module: hybridmesh.istio.istio_install
   - module: hybridmesh.istio.mesh_info
@@ -220,25 +151,19 @@ vm_needs:
   elements: str
 """
 
-import socket
-import time
+import dataclasses
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import (
     _cluster,
     _eastwest,
     _exposure,
+    _gateway_run,
     _manifest,
     _vm_needs,
 )
-from ansible_collections.hybridmesh.istio.plugins.module_utils._apply import Applier
-from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
-    Cluster,
-    connection_argument_spec,
-    hide_secrets,
-)
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
+from ansible_collections.hybridmesh.istio.plugins.module_utils._gateway_run import GatewayRun, resolve
 from ansible_collections.hybridmesh.istio.plugins.module_utils._helm import Charts, Helm
 from ansible_collections.hybridmesh.istio.plugins.module_utils._install import (
     CONTROL_PLANE,
@@ -249,38 +174,24 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._install import (
     istiods,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._install_charts import ChartInstallation
-from ansible_collections.hybridmesh.istio.plugins.module_utils._istioctl import Finder, Istioctl
-from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Change, Object, Ref
+from ansible_collections.hybridmesh.istio.plugins.module_utils._istioctl import Istioctl
+from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Change, Object
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
 ARGUMENTS: dict[str, t.Any] = {
     "name": {"type": "str", "default": "istio-eastwestgateway"},
-    "namespace": {"type": "str"},
-    "istio_namespace": {"type": "str", "default": "istio-system"},
-    "revision": {"type": "str"},
-    "version": {"type": "str"},
-    "allow_upgrade": {"type": "bool", "default": True},
     "method": {"type": "str", "choices": ["auto", ISTIOCTL, HELM], "default": "auto"},
     "charts": {"type": "str"},
     "helm": {"type": "path"},
-    "istioctl": {"type": "path"},
-    "release_url": {"type": "str"},
-    "cache_dir": {"type": "path"},
-    "hub": {"type": "str"},
-    "replicas": {"type": "int", "default": 2},
-    "resources": {"type": "dict"},
-    "service_type": {"type": "str", "choices": ["LoadBalancer", "NodePort", "ClusterIP"], "default": "LoadBalancer"},
-    "annotations": {"type": "dict", "default": {}},
-    "internal": {"type": "str"},
-    "source_ranges": {"type": "list", "elements": "str", "default": []},
     "public": {"type": "bool", "default": False},
     "address": {"type": "list", "elements": "str", "default": []},
-    "address_timeout": {"type": "int", "default": 120},
     "webhook": {"type": "bool", "default": False},
     "cross_network": {"type": "bool", "default": False},
     "sni_hosts": {"type": "list", "elements": "str", "default": []},
     "cluster_domain": {"type": "str", "default": "cluster.local"},
-    "spec": {"type": "dict", "default": {}},
-    "readiness_timeout": {"type": "int", "default": 300},
+    **_gateway_run.ARGUMENTS,
 }
 
 IOP_NAME = "eastwest-gateway"
@@ -289,85 +200,57 @@ IOP_NAME = "eastwest-gateway"
 def gateway_options(params: t.Mapping[str, t.Any]) -> _eastwest.Options:
     """The module's options as the pure part takes them."""
     return _eastwest.Options(
-        name=params["name"],
-        namespace=params["namespace"] or params["istio_namespace"],
-        replicas=params["replicas"],
-        service_type=params["service_type"],
-        internal=params["internal"],
-        source_ranges=params["source_ranges"],
-        annotations={key: str(value) for key, value in params["annotations"].items()},
         addresses=params["address"],
         public=params["public"],
         webhook=params["webhook"],
         cross_network=params["cross_network"],
         sni_hosts=params["sni_hosts"],
         cluster_domain=params["cluster_domain"],
-        hub=params["hub"],
-        resources=params["resources"],
-        spec=params["spec"],
+        **_gateway_run.common_options(params),
     )
 
 
-def resolve(addresses: t.Sequence[str]) -> dict[str, list[str]]:
-    """What each address or name stands for; nothing for a name that does not resolve yet."""
-    result: dict[str, list[str]] = {}
-    for address in addresses:
-        try:
-            infos = socket.getaddrinfo(address, None, proto=socket.IPPROTO_TCP)
-        except OSError:
-            infos = []
-        result[address] = sorted({str(info[4][0]) for info in infos})
-    return result
-
-
-class Run:
+class Run(GatewayRun):
     """One run of the module."""
 
+    role = "eastwest_gateway"
+
     def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-        self.params = module.params
         self.options = gateway_options(module.params)
         _eastwest.check_options(self.options)
         _eastwest.judge_addresses(self.options, resolve(self.options.addresses), False)
-        self.cluster = Cluster(module.params)
-        self.applier = Applier(self.cluster)
+        super().__init__(module, self.options)
 
     def run(self) -> dict[str, t.Any]:
         """Brings the gateway about and tells what came of it."""
-        mesh = _cluster.read_mesh(self.cluster, self.params["istio_namespace"], self.params["revision"])
+        mesh = self.read_mesh("an istiod to expose")
         if mesh is None:
-            return self._without_istio()
-        wanted = Wanted(
-            name=IOP_NAME,
-            role="eastwest-gateway",
-            spec=_eastwest.spec(self.options, mesh),
-            namespace=mesh["namespace"],
-            revision=mesh["revision"],
-            allow_upgrade=self.params["allow_upgrade"],
-            allow_option="eastwest_gateway_allow_upgrade",
-            readiness_timeout=self.params["readiness_timeout"],
+            further = (("Gateway", _eastwest.ISTIOD_GATEWAY), ("VirtualService", _eastwest.ISTIOD_ROUTE))
+            changes = self.promised([(_eastwest.NETWORKING, *item) for item in further])
+            return self._answer(changes, True, self.params["version"] or "", list(self.options.addresses), [], [])
+        spec = _eastwest.spec(self.options, mesh)
+        wanted = dataclasses.replace(
+            self.wanted(IOP_NAME, "eastwest-gateway", spec, mesh["namespace"], mesh["revision"]),
             method=self._method(mesh),
             method_option="eastwest_gateway_method",
         )
         installation = Installation(self.cluster, wanted)
-        gateway = _cluster.read_gateway(self.cluster, self.options.namespace, self.options.name)
+        gateway = self.read_gateway()
         if gateway and not installation.marked:
             exposed = _exposure.read_exposure(self.cluster, mesh, gateway)
             needs = _vm_needs.gateway_needs(mesh, gateway, exposed)
             return self._answer([], False, "", gateway["addresses"], exposed["hosts"], needs)
-        version = _eastwest.gateway_version(self.params["version"], mesh)
-        installation.judge_version(version)
         if wanted.method == HELM:
-            charts = self._charts(wanted, version)
-            result, releases = charts.converge_charts(self._no_istioctl, self.module.check_mode)
+            version = self.judged_version(installation, mesh)
+            result, releases = self._charts(wanted, version).converge_charts(self._no_istioctl, self.module.check_mode)
             if releases and not self.module.check_mode:
                 # They have to be made before anything can be reached through the gateway.
                 answer = self._answer(result.changes, True, version, [], [], [])
                 return dict(answer, changed=bool(result.here), releases=releases)
             changes = result.changes
         else:
-            changes = installation.converge(self._istioctl(version, mesh), self.module.check_mode).changes
-        addresses = self._addresses(mesh)
+            changes, version = self.converge(installation, mesh)
+        addresses = self._reached_at(mesh)
         revisions = [istiod.revision for istiod in istiods(self.applier) if istiod.namespace == mesh["namespace"]]
         changes += self._expose(mesh, revisions)
         by_service = _eastwest.istiod_hosts(self.options, mesh, revisions)
@@ -383,11 +266,6 @@ class Run:
                 return mark.get("method") or ISTIOCTL
         return ISTIOCTL
 
-    def _istioctl(self, version: str, mesh: _cluster.Mesh) -> Istioctl:
-        finder = Finder(self.module.run_command, self.params["release_url"], self.params["cache_dir"])
-        path, found = finder.find(version, self.params["istioctl"])
-        return Istioctl(path, found, self.cluster, self.module.run_command, self.module.tmpdir, mesh["namespace"])
-
     def _charts(self, wanted: Wanted, version: str) -> ChartInstallation:
         charts = Charts(self.params["charts"], version)
         helm = Helm(self.params["helm"], charts, self.cluster, self.module.run_command, self.module.tmpdir)
@@ -397,71 +275,18 @@ class Run:
     def _no_istioctl() -> Istioctl:
         raise NotImplementedError("only a control plane's version is judged by istioctl")
 
-    def _without_istio(self) -> dict[str, t.Any]:
-        """Where there is no Istio yet: an error, or in check mode a promise."""
-        where = "{}{}".format(
-            self.params["istio_namespace"],
-            f" (revision {self.params['revision']})" if self.params["revision"] else "",
-        )
-        if not self.module.check_mode:
-            raise MeshError(
-                f"there is no Istio in {where}", "an istiod to expose", "install it first (role control_plane)"
-            )
-        own = self.options
-        changes = [
-            Change(Ref(api_version, kind, own.namespace, name), "create", None, None)
-            for api_version, kind, name in (
-                ("apps/v1", "Deployment", own.name),
-                ("v1", "Service", own.name),
-                (_eastwest.NETWORKING, "Gateway", _eastwest.ISTIOD_GATEWAY),
-                (_eastwest.NETWORKING, "VirtualService", _eastwest.ISTIOD_ROUTE),
-            )
-        ]
-        return self._answer(changes, True, self.params["version"] or "", list(own.addresses), [], [])
+    def _reached_at(self, mesh: _cluster.Mesh) -> list[str]:
+        """The gateway's addresses; public ones that were not asked for are refused."""
 
-    def _addresses(self, mesh: _cluster.Mesh) -> list[str]:
-        """Waits for the gateway's addresses and refuses public ones that were not asked for."""
-        if self.options.addresses:
-            return list(self.options.addresses)
-        deadline = time.monotonic() + self.params["address_timeout"]
-        while True:
-            gateway = _cluster.read_gateway(self.cluster, self.options.namespace, self.options.name)
-            addresses = gateway["addresses"] if gateway else []
-            resolved = resolve(addresses)
-            if gateway and addresses and all(resolved.values()):
-                exposed = _exposure.read_exposure(self.cluster, mesh, gateway)["exposed"]
-                _eastwest.judge_addresses(self.options, resolved, exposed)
-                return addresses
-            if self.module.check_mode:
-                # The load balancer gives one only after the Service was made.
-                return []
-            if time.monotonic() >= deadline:
-                raise self._no_address(addresses)
-            time.sleep(1)
+        def judge(gateway: _cluster.Gateway, resolved: dict[str, list[str]]) -> None:
+            exposed = _exposure.read_exposure(self.cluster, mesh, gateway)["exposed"]
+            _eastwest.judge_addresses(self.options, resolved, exposed)
 
-    def _no_address(self, names: t.Sequence[str]) -> MeshError:
-        """Why there is no address, as far as the cluster tells."""
-        own = f"{self.options.namespace}/{self.options.name}"
-        if names:
-            return MeshError(
-                f"the address {', '.join(names)} of the gateway's Service {own} does not resolve on the controller",
-                f"a name that resolves within {self.params['address_timeout']} s",
-                "check the controller's DNS, or give an address (eastwest_gateway_address)",
-            )
-        events = self.cluster.request(
-            "GET",
-            f"/api/v1/namespaces/{self.options.namespace}/events",
-            {"fieldSelector": f"involvedObject.kind=Service,involvedObject.name={self.options.name}"},
-        ).get("items", [])
-        told = "; ".join(str(event.get("message", "")).strip() for event in events[-3:])
-        return MeshError(
-            f"the gateway's Service {own} got no address within {self.params['address_timeout']} s"
-            + (f"; its events say: {told}" if told else ", and it has no events"),
-            "a load balancer that gives Services of type LoadBalancer an address",
-            "install one where the cluster has none (MetalLB, for example), or see why the cloud's refuses; else set"
-            " eastwest_gateway_service_type to NodePort and give eastwest_gateway_address; where it is only slow, raise"
-            " eastwest_gateway_address_timeout",
-        )
+        return list(self.options.addresses) or self.addresses(judge)
+
+    def no_address_remedy(self) -> str:
+        """What to do where no load balancer gives an address."""
+        return "give an address (eastwest_gateway_address)"
 
     def _expose(self, mesh: _cluster.Mesh, revisions: list[str]) -> list[Change]:
         """Opens the gateway's ports, and closes those that are no longer asked for."""
@@ -505,30 +330,20 @@ class Run:
         hosts: t.Sequence[str],
         needs: t.Sequence[str],
     ) -> dict[str, t.Any]:
-        answer: dict[str, t.Any] = {
-            "changed": bool(changes),
-            "managed": managed,
-            "version": version,
-            "addresses": list(addresses),
-            "hosts": list(hosts),
-            "objects": _manifest.told(changes),
-            "report": _manifest.summary(changes, self.module.check_mode),
-            "releases": [],
-            "vm_needs": list(needs),
-        }
-        if self.module._diff:
-            answer["diff"] = _manifest.diff(changes)
-        return answer
+        return self.answer(
+            changes,
+            managed=managed,
+            version=version,
+            addresses=list(addresses),
+            hosts=list(hosts),
+            releases=[],
+            vm_needs=list(needs),
+        )
 
 
 def main() -> None:
     """Runs the module."""
-    module = AnsibleModule(argument_spec=dict(ARGUMENTS, **connection_argument_spec()), supports_check_mode=True)
-    hide_secrets(module)
-    try:
-        module.exit_json(**Run(module).run())
-    except MeshError as error:
-        module.fail_json(msg=str(error), found=error.found, expected=error.expected, next_step=error.next_step)
+    _gateway_run.main(ARGUMENTS, lambda module: Run(module).run())
 
 
 if __name__ == "__main__":

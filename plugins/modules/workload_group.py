@@ -180,7 +180,7 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import (
     _manifest,
     _workload_group,
 )
-from ansible_collections.hybridmesh.istio.plugins.module_utils._apply import MANAGED_BY, MANAGER, Applier, is_ours
+from ansible_collections.hybridmesh.istio.plugins.module_utils._apply import MANAGED_BY, MANAGER, Applier
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Change, Object
@@ -245,7 +245,7 @@ class Run:
             service = _workload_group.service(group)
             for item in [_workload_group.workload_group(group, network), *([service] if service else [])]:
                 items.append(item)
-                changes.append(self._declared(item))
+                changes.append(self.applier.preview_ours(item))
         leftovers = self._leftover_services()
         if not self.module.check_mode:
             for item, change in zip(items, changes):
@@ -286,24 +286,6 @@ class Run:
         """For what must be there, and is not ours to change."""
         own = _manifest.ref(item)
         return Change(own, "create" if self.applier.get(own) is None else "none", None, item)
-
-    def _declared(self, item: Object) -> Change:
-        """For what must be as declared, and is changed only where it is ours."""
-        own = _manifest.ref(item)
-        live = self.applier.get(own)
-        if live is None or is_ours(live):
-            return self.applier.preview(item)
-        unmarked = dict(item, metadata={"name": own.name, "namespace": own.namespace})
-        change = self.applier.preview(unmarked)
-        if change.action != "none":
-            raise MeshError(
-                f"{own} is there, somebody else made it, and it differs from what is declared: "
-                + "; ".join(_manifest.differences(change)),
-                "what is declared, or an object that this collection made",
-                f"declare what is there, or hand it over: kubectl -n {own.namespace} label {own.kind.lower()}"
-                f" {own.name} --overwrite {MANAGED_BY}={MANAGER}",
-            )
-        return change
 
     def _leftover_services(self) -> list[Object]:
         """Services of declared groups that are no longer declared."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _eastwest, _vm_needs
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _eastwest, _gateway_spec, _vm_needs
 from ansible_collections.hybridmesh.istio.plugins.module_utils._cluster import Gateway, Mesh
 from ansible_collections.hybridmesh.istio.plugins.module_utils._eastwest import Options
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
@@ -82,7 +82,7 @@ def test_other_networks_are_told_by_the_service_alone() -> None:
 @pytest.mark.parametrize("cloud", ["gcp", "aws", "azure"])
 def test_internal_load_balancers(cloud: str) -> None:
     own = settings(Options(internal=cloud, annotations={"a": "b"}))
-    assert own["serviceAnnotations"] == {**_eastwest.INTERNAL[cloud], "a": "b"}
+    assert own["serviceAnnotations"] == {**_gateway_spec.INTERNAL[cloud], "a": "b"}
 
 
 def test_a_given_address_is_left_in_the_cluster() -> None:
@@ -217,15 +217,6 @@ def test_options_that_can_not_work(options: Options, told: str) -> None:
 
 def test_a_node_port_with_an_address_is_fine() -> None:
     _eastwest.check_options(Options(service_type="NodePort", addresses=["10.0.0.1"]))
-
-
-def test_the_gateway_follows_istiod_and_is_never_newer() -> None:
-    assert _eastwest.gateway_version(None, mesh()) == "1.31.0"
-    assert _eastwest.gateway_version("1.30.4", mesh()) == "1.30.4"
-    with pytest.raises(MeshError, match="upgrade istiod first"):
-        _eastwest.gateway_version("1.32.0", mesh())
-    with pytest.raises(MeshError, match="can't be told"):
-        _eastwest.gateway_version(None, mesh(version=None))
 
 
 def test_a_good_control_plane_lacks_nothing() -> None:

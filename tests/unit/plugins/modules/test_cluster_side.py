@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster_module, _install
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster_module, _gateway_run, _install
 from ansible_collections.hybridmesh.istio.plugins.modules import (
     eastwest_gateway,
     istio_install,
@@ -31,8 +31,8 @@ def run(module, cluster, check=False, diff=True, **options):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(basic.AnsibleModule, "exit_json", end)
         patch.setattr(basic.AnsibleModule, "fail_json", end)
-        for place in (module, _cluster_module):
-            patch.setattr(place, "Cluster", lambda _options: cluster)
+        for place in (module, _cluster_module, _gateway_run):
+            patch.setattr(place, "Cluster", lambda _options: cluster, raising=False)
         arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": diff}
         with patch_module_args(arguments), pytest.raises(Exit):
             module.main()
@@ -154,8 +154,9 @@ class Installed:
 
 @pytest.fixture
 def _installed(monkeypatch):
-    for name in ("Installation", "Finder", "Istioctl"):
-        monkeypatch.setattr(eastwest_gateway, name, Installed)
+    monkeypatch.setattr(eastwest_gateway, "Installation", Installed)
+    for name in ("Finder", "Istioctl"):
+        monkeypatch.setattr(_gateway_run, name, Installed)
 
 
 def exposing(mesh):
