@@ -10,8 +10,9 @@ import dataclasses
 import typing as t
 
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _manifest
-from ansible_collections.hybridmesh.istio.plugins.module_utils._eastwest import NETWORK_LABEL, merged
+from ansible_collections.hybridmesh.istio.plugins.module_utils._eastwest import NETWORK_LABEL
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
+from ansible_collections.hybridmesh.istio.plugins.module_utils._gateway_spec import merged
 from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Object
 
 # Each chart, and where it may lie in a folder of charts, such as the one of Istio's releases.

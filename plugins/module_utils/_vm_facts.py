@@ -123,6 +123,28 @@ def _program(pid: int) -> str:
         return ""
 
 
+def _command(pid: int) -> str:
+    """What a process is called."""
+    return (read(f"/proc/{pid}/comm") or "").strip() or os.path.basename(_program(pid))
+
+
+def _unit_of(pid: int) -> str:
+    """The service of systemd that a process belongs to, by its control groups."""
+    found = re.findall(r"/([^/\n]+\.service)(?:/|$)", read(f"/proc/{pid}/cgroup") or "", re.MULTILINE)
+    return str(found[-1]) if found else ""
+
+
+def holders(wanted: int) -> list[dict[str, t.Any]]:
+    """Who listens on a TCP port: `pid`, `command` and `unit`, as far as they can be seen."""
+    inodes = {inode for protocol, port, inode in _sockets() if (protocol, port) == ("tcp", wanted)}
+    owners = _owners(inodes)
+    seen = [
+        {"pid": pid, "command": _command(pid) if pid else "", "unit": _unit_of(pid) if pid else ""}
+        for pid in {owners.get(inode) for inode in inodes}
+    ]
+    return sorted(seen, key=lambda holder: holder["pid"] or 0)
+
+
 def listeners(run: Run) -> tuple[list[dict[str, t.Any]], list[int]]:
     """Who listens on the sidecar's ports, and the ports that sshd listens on."""
     sockets = list(_sockets())
@@ -140,7 +162,7 @@ def listeners(run: Run) -> tuple[list[dict[str, t.Any]], list[int]]:
                 "port": port,
                 "protocol": protocol,
                 "pid": pid,
-                "command": (read(f"/proc/{pid}/comm") or "").strip() or os.path.basename(program) if pid else None,
+                "command": _command(pid) if pid else None,
                 "sidecar": program.replace(" (deleted)", "") in SIDECAR_PROGRAMS,
             }
     # Where systemd opens the socket for sshd (Ubuntu since 22.10), no process called sshd listens.
