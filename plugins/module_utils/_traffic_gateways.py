@@ -91,7 +91,9 @@ def pods(scene: Scene) -> Problems:
                 "correct its selector"
                 + some(facts.gateway_labels, "of Pods, the label istio is")
                 + ", or install the gateway",
-                pending=not facts.istio or not facts.gateway_labels,
+                pending=not facts.istio
+                or not facts.gateway_labels
+                or any(dict(selector).items() <= labels.items() for labels in scene.coming),
             )
 
 

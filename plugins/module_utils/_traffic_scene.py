@@ -42,12 +42,14 @@ class Scene:
         facts: the cluster.
         name: the declaration's name.
         domain: the cluster's DNS domain.
+        coming: the labels of gateways' Pods that an earlier step of the same run installs.
     """
 
     declared: t.Sequence[Object]
     facts: Facts = dataclasses.field(default_factory=Facts)
     name: str = "traffic"
     domain: str = "cluster.local"
+    coming: t.Sequence[t.Mapping[str, str]] = ()
 
     def of(self, kind: str) -> list[Object]:
         """The declared objects of a kind."""

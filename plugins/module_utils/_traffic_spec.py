@@ -184,6 +184,7 @@ ARGUMENTS: Spec = {
     "name": {"type": "str", "default": "traffic"},
     "cluster_domain": {"type": "str", "default": "cluster.local"},
     "settle": {"type": "float", "default": 5.0},
+    "coming_gateways": {"type": "list", "elements": "dict", "default": []},
     "istio_namespace": {"type": "str", "default": "istio-system"},
     "revision": {"type": "str"},
 }

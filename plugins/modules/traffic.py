@@ -47,6 +47,13 @@ options:
         goes. Only waited for where that is the case.
     type: float
     default: 5.0
+  coming_gateways:
+    description:
+      - Labels of gateways' Pods that an earlier step of the same run installs. In check mode, where that did not happen, it is no
+        error that they are not there.
+    type: list
+    elements: dict
+    default: []
   istio_namespace:
     description: istiod's namespace, from which the mesh's trust domain is read where identities are named.
     type: str
@@ -213,7 +220,8 @@ class Run:
                 "Istio in the cluster, whose kinds these objects are",
                 "install it first (role control_plane)",
             )
-        return Scene(declared, facts, name, domain)
+        coming = [{key: str(value) for key, value in labels.items()} for labels in self.params["coming_gateways"]]
+        return Scene(declared, facts, name, domain, coming)
 
     def _trust_domain(self, rules: dict[str, t.Any]) -> str:
         """What identities begin with. Only asked for where some are named, as it takes rights in istiod's namespace."""

@@ -8,6 +8,7 @@ They need a running lab and the environment that `make lab-env` prints; `make te
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -176,6 +177,21 @@ class Lab:
             """,
         )
         return dict(line.split("\t", 1) for line in listing.splitlines() if "\t" in line)
+
+    @contextlib.contextmanager
+    def machines(self, number: int) -> t.Iterator[None]:
+        """The lab with so many VMs for a while; new ones are bare."""
+
+        def bring(vms: int) -> None:
+            done = self.playbook("lab/up.yml", environment={"LAB_VMS": str(vms)})
+            assert done.code == 0, done.output
+
+        before = len(json.loads(self.inventory())["mesh_vms"]["hosts"])
+        bring(number)
+        yield
+        # Entries of machines that are gone would count as machines that do not serve.
+        self.kubectl("delete", "workloadentry", "-n", "chapter10vm", "--all")
+        bring(before)
 
     def reset(self, *machines: str) -> None:
         """Makes machines bare again, as after `make lab`; all of them (and the cluster) where none is named."""

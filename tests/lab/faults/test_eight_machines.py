@@ -19,16 +19,8 @@ OTHERS = [f"vm{number}" for number in range(2, 9)]
 
 @pytest.fixture(scope="module")
 def eight(lab: Lab) -> t.Iterator[Lab]:
-    def machines(number: int) -> None:
-        done = lab.playbook("lab/up.yml", environment={"LAB_VMS": str(number)})
-        assert done.code == 0, done.output
-
-    before = len(json.loads(lab.inventory())["mesh_vms"]["hosts"])
-    machines(8)
-    yield lab
-    # Entries of machines that are gone would count as machines that do not serve.
-    lab.kubectl("delete", "workloadentry", "-n", "chapter10vm", "--all")
-    machines(before)
+    with lab.machines(8):
+        yield lab
 
 
 def test_one_of_eight_machines_is_unreachable(eight: Lab, tmp_path: t.Any) -> None:

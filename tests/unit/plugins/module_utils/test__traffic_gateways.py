@@ -80,6 +80,11 @@ def test_a_gateway_without_pods(scene: MakeScene) -> None:
     assert not found[0].pending
     # Where no gateway runs at all, one may be about to be installed.
     assert problems(scene(rules, gateway_labels=[]))[0].pending
+    # Or it is said that one is.
+    coming = scene(rules, gateway_labels=["eastwestgateway"])
+    for labels, pending in (({"istio": "ingress"}, False), ({"istio": "ingress", "app": "x", "more": "y"}, True)):
+        coming.coming = [labels]
+        assert problems(coming)[0].pending is pending
 
 
 @pytest.mark.parametrize("hosts", [["mockshop.com"], ["*.com"], ["*"], ["shop/mockshop.com"], ["./*"], ["*/*"]])
