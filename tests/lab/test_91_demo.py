@@ -97,13 +97,14 @@ def test_each_reaches_the_other(shop: Lab) -> None:
     assert from_pod(shop, MACHINES, times=5) == {V2}
 
 
-@pytest.mark.parametrize("pods", [50, 90, 100])
+# The last one is what was there before.
+@pytest.mark.parametrize("pods", [100, 90, 50])
 def test_requests_from_outside_are_split_by_weight(shop: Lab, pods: int) -> None:
     weights = {"pods": pods, "vms": 100 - pods}
     check = demo(shop, "--check", demo_app_weights=weights)
     run = demo(shop, demo_app_weights=weights)
     assert (check.code, run.code) == (0, 0), run.output
-    assert check.changed == run.changed == (0 if pods == 50 else 1), run.output
+    assert check.changed == run.changed == 1, run.output
     wanted = {"chapter10": pods, "chapter10vm": 100 - pods}
     told = [{name: weight for name, weight in wanted.items() if weight}] * 2
 
