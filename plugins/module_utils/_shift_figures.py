@@ -183,6 +183,17 @@ class Figures:
             below, bound_below = count, bound if not math.isinf(bound) else bound_below
         return bound_below
 
+    def slower(self, milliseconds: float) -> float:
+        """About how many requests took longer, interpolated likewise."""
+        below, bound_below = 0, 0.0
+        for bound, count in sorted(self.times.items()):
+            if bound >= milliseconds:
+                width = bound - bound_below
+                part = 0.0 if math.isinf(bound) or not width else (milliseconds - bound_below) / width
+                return self.timed - below - (count - below) * part
+            below, bound_below = count, bound
+        return 0.0
+
     def plain(self) -> dict[str, t.Any]:
         """It as data."""
         return {

@@ -75,7 +75,7 @@ options:
   requests:
     description: Requests to those that gained before the step counts.
     type: int
-    default: 50
+    default: 100
   few:
     description: What too few requests within O(timeout) are - V(fail), a reason to go back, or V(pass), good enough.
     type: str
@@ -93,7 +93,7 @@ options:
     type: float
     default: 99.0
   max_latency:
-    description: At most so many milliseconds. Null leaves that out.
+    description: At most so many milliseconds, unless fewer than three requests took longer. Null leaves that out.
     type: float
   max_latency_factor:
     description: At most so many times the others' latency. Null leaves that out.
@@ -378,7 +378,7 @@ OPTIONS: dict[str, t.Any] = {
     "span": {"type": "float", "default": 30.0},
     "interval": {"type": "float", "default": 3.0},
     "timeout": {"type": "float", "default": 120.0},
-    "requests": {"type": "int", "default": 50},
+    "requests": {"type": "int", "default": 100},
     "few": {"type": "str", "choices": ["fail", "pass"], "default": "fail"},
     "min_success": {"type": "float", "default": 99.0},
     "max_success_drop": {"type": "float"},

@@ -29,6 +29,9 @@ OPTIONS = {
     "traffic_shift_interval": 1,
     "traffic_shift_requests": 15,
     "traffic_settle": 1,
+    # The lab may be one of several things that its machine does: what is slower than others by chance is not held against it.
+    "traffic_shift_quantile": 50,
+    "traffic_shift_max_latency_factor": None,
 }
 
 # A client whose proxy counts latencies: Istio's own metrics are not in the lab's.
@@ -57,7 +60,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         mode = pathlib.Path("/run/shift-mode").read_text().strip() if self.headers.get("x-request-id") else ""
-        time.sleep(0.6 if mode == "slow" else 0)
+        time.sleep(1.0 if mode == "slow" else 0)
         self.send_response(500 if mode == "fails" else 200)
         self.send_header("Content-Length", "2")
         self.end_headers()
@@ -171,7 +174,7 @@ def test_no_request_is_lost_between_healthy_versions(versions: Versions) -> None
     assert "-70 % workbench.lab, 30 % envoydummy.chapter10vm v2 +0 % workbench.lab, 100 %" in check.words
 
     with from_client() as client:
-        run = versions.shift(traffic_shift_max_latency=500)
+        run = versions.shift(traffic_shift_max_latency=5000)
     client.told("shift from pods to machines")
     assert run.code == 0, run.output
     assert (client.failed, versions.weights) == (0, [0, 100]), run.output
@@ -195,14 +198,14 @@ def test_no_request_is_lost_between_healthy_versions(versions: Versions) -> None
 
 @pytest.mark.parametrize(
     ("mode", "why"),
-    [("fails", r"\d+ of \d+ requests failed"), ("slow", r"p99 is \d+ ms; at most 300 ms are allowed")],
+    [("fails", r"\d+ of \d+ requests failed"), ("slow", r"p50 is \d+ ms; at most 400 ms are allowed")],
 )
 def test_they_go_back_where_the_new_version_fails(versions: Versions, mode: str, why: str) -> None:
     versions.declare(100, 0)
     versions.becomes(mode)
     try:
         with from_client() as client:
-            run = versions.shift(traffic_shift_steps=[20], traffic_shift_max_latency=300)
+            run = versions.shift(traffic_shift_steps=[20], traffic_shift_max_latency=400)
     finally:
         versions.becomes("well")
     client.told(f"new version {mode}")

@@ -164,3 +164,14 @@ def test_figures_as_data_and_back() -> None:
     assert Figures.from_plain(one.plain()) == one
     assert Figures.from_plain(None) == Figures()
     assert figures.together([one, one]) == Figures(20, 2, {0.5: 6, math.inf: 20})
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(0, 100), (2, 25), (5, 10), (7.5, 5), (10, 0), (20, 0)])
+def test_how_many_were_slower(limit: float, expected: float) -> None:
+    times = {1.0: 50, 2.0: 75, 5.0: 90, 10.0: 100, math.inf: 100}
+    assert Figures(times=times).slower(limit) == pytest.approx(expected)
+
+
+def test_beyond_the_last_bound_all_are_slower() -> None:
+    assert Figures(times={1.0: 50, math.inf: 60}).slower(5) == 10
+    assert Figures().slower(5) == 0

@@ -6,11 +6,16 @@
 from __future__ import annotations
 
 import math
+import typing as t
 
 import pytest
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _shift_verdict as verdict
 from ansible_collections.hybridmesh.istio.plugins.module_utils._shift_figures import Figures, Reading
 from ansible_collections.hybridmesh.istio.plugins.module_utils._shift_verdict import Limits
+
+
+def limits(**more: t.Any) -> Limits:
+    return Limits(**{"requests": 50, **more})
 
 
 def took(milliseconds: float, requests: int = 100, errors: int = 0) -> Figures:
@@ -22,36 +27,36 @@ GOOD = took(10)
 
 
 def test_what_is_good() -> None:
-    assert verdict.broken(GOOD, GOOD, Limits(success_drop=0, latency=10)) == []
-    assert verdict.broken(Figures(), Figures(), Limits(success_drop=0, latency=10)) == []
+    assert verdict.broken(GOOD, GOOD, limits(success_drop=0, latency=10)) == []
+    assert verdict.broken(Figures(), Figures(), limits(success_drop=0, latency=10)) == []
     # One of a hundred is what 99 % allow.
-    assert verdict.broken(took(10, errors=1), GOOD, Limits()) == []
+    assert verdict.broken(took(10, errors=1), GOOD, limits()) == []
 
 
 def test_too_many_failures() -> None:
-    (reason,) = verdict.broken(took(10, errors=2), GOOD, Limits())
+    (reason,) = verdict.broken(took(10, errors=2), GOOD, limits())
     assert reason == "2 of 100 requests failed, so 98.00 % succeeded; at least 99 % must"
 
 
 def test_it_is_given_up_before_there_are_enough_requests_once_it_is_lost() -> None:
-    limits = Limits(requests=100, success=95)
-    assert verdict.broken(Figures(10, 5), Figures(), limits) == []
-    assert len(verdict.broken(Figures(10, 6), Figures(), limits)) == 1
+    given = limits(requests=100, success=95)
+    assert verdict.broken(Figures(10, 5), Figures(), given) == []
+    assert len(verdict.broken(Figures(10, 6), Figures(), given)) == 1
     # All must succeed: the first failure decides.
-    assert len(verdict.broken(Figures(1, 1), Figures(), Limits(success=100))) == 1
+    assert len(verdict.broken(Figures(1, 1), Figures(), limits(success=100))) == 1
 
 
 @pytest.mark.parametrize(("old", "reasons"), [(took(10), 1), (took(10, errors=3), 0), (took(10, requests=10), 0)])
 def test_worse_than_the_version_before(old: Figures, reasons: int) -> None:
-    found = verdict.broken(took(10, errors=4), old, Limits(success=90, success_drop=3))
+    found = verdict.broken(took(10, errors=4), old, limits(success=90, success_drop=3))
     assert len(found) == reasons
     assert all("100.00 % of the version before; at most 3 points less" in reason for reason in found)
 
 
 def test_too_slow() -> None:
-    (reason,) = verdict.broken(took(400), GOOD, Limits(latency=300, latency_factor=None))
+    (reason,) = verdict.broken(took(400), GOOD, limits(latency=300, latency_factor=None))
     assert reason == "p99 is 398 ms; at most 300 ms are allowed"
-    (reason,) = verdict.broken(took(400), GOOD, Limits(quantile=50, latency=200, latency_factor=None))
+    (reason,) = verdict.broken(took(400), GOOD, limits(quantile=50, latency=200, latency_factor=None))
     assert reason.startswith("p50 is 300 ms;")
 
 
@@ -69,29 +74,35 @@ def test_too_slow() -> None:
     ],
 )
 def test_slower_than_the_version_before(old: Figures, new: Figures, reasons: int) -> None:
-    found = verdict.broken(new, old, Limits(latency_factor=3, latency_allowance=100))
+    found = verdict.broken(new, old, limits(latency_factor=3, latency_allowance=100))
     assert len(found) == reasons
     assert all("of the version before; at most" in reason for reason in found)
 
 
+def test_one_or_two_slow_requests_are_no_verdict() -> None:
+    for slow, reasons in ((2, 0), (3, 1)):
+        times = {10.0: 50 - slow, 1000.0: 50 - slow, 2000.0: 50, math.inf: 50}
+        assert len(verdict.broken(Figures(50, 0, times), GOOD, limits(latency=500, latency_factor=None))) == reasons
+
+
 def test_few_latencies_tell_nothing() -> None:
-    assert verdict.broken(took(1000, requests=49), GOOD, Limits(latency=10)) == []
+    assert verdict.broken(took(1000, requests=49), GOOD, limits(latency=10)) == []
 
 
 @pytest.mark.parametrize(
-    ("new", "limits", "expected"),
+    ("new", "given", "expected"),
     [
-        (took(10, 50), Limits(), True),
-        (took(10, 49), Limits(), False),
-        (Figures(50), Limits(), True),
+        (took(10, 50), limits(), True),
+        (took(10, 49), limits(), False),
+        (Figures(50), limits(), True),
         # There is a limit for what nobody counts.
-        (Figures(50), Limits(latency=10), False),
+        (Figures(50), limits(latency=10), False),
         # Histograms come some seconds later than counters.
-        (Figures(50, 0, {math.inf: 10}), Limits(), False),
+        (Figures(50, 0, {math.inf: 10}), limits(), False),
     ],
 )
-def test_whether_there_was_enough(new: Figures, limits: Limits, expected: bool) -> None:
-    assert verdict.enough(new, limits) is expected
+def test_whether_there_was_enough(new: Figures, given: Limits, expected: bool) -> None:
+    assert verdict.enough(new, given) is expected
 
 
 def healthy(*endpoints: int | None) -> Reading:

@@ -126,7 +126,9 @@ class Shift:
         return self.run(traffic_shift_info, check, **{"backends": BACKENDS, "rule": "2", **options})
 
     def step(self, *weights: int, check: bool = False, **options: t.Any) -> dict[str, t.Any]:
-        return self.run(traffic_shift, check, **{"weights": list(weights), "rule": 2, "settle": 1, **options})
+        return self.run(
+            traffic_shift, check, **{"weights": list(weights), "rule": 2, "settle": 1, "requests": 50, **options}
+        )
 
     def goes(self, *readings: Reading) -> None:
         self.readings = [{"a": one} for one in readings]
