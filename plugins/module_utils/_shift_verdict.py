@@ -93,6 +93,13 @@ def enough(new: Figures, limits: Limits) -> bool:
     return new.requests >= limits.requests and (not asked or new.timed >= limits.requests)
 
 
+def too_few(new: Figures, seconds: float, limits: Limits) -> str:
+    """`3 requests in 21 s, of 50 that are needed to judge it`."""
+    text = f"{new.requests} requests in {seconds:.0f} s, of {limits.requests} that are needed to judge it"
+    timed = new.timed or limits.latency is not None
+    return text + (f" ({new.timed} of them with their latency)" if timed else "")
+
+
 def lacking(readings: t.Mapping[str, Reading], places: t.Iterable[int], names: t.Sequence[str]) -> list[str]:
     """Why a version can't be sent to: no proxy knows it, or one that does knows no healthy endpoint of it."""
     reasons = []

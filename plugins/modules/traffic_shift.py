@@ -175,16 +175,10 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster_m
 from ansible_collections.hybridmesh.istio.plugins.module_utils._apply import Applier
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
-from ansible_collections.hybridmesh.istio.plugins.module_utils._shift_figures import Figures, Ledger, together
+from ansible_collections.hybridmesh.istio.plugins.module_utils._shift_figures import Figures
 from ansible_collections.hybridmesh.istio.plugins.module_utils._shift_proxies import Proxies
 from ansible_collections.hybridmesh.istio.plugins.module_utils._shift_route import Changed, Route
-
-# So often in a row no proxy may answer.
-_SILENT = 3
-
-
-class Failed(Exception):
-    """The step is not good enough; the arguments say why."""
+from ansible_collections.hybridmesh.istio.plugins.module_utils._shift_watch import Failed, Watch, put_back
 
 
 class Step:
@@ -193,38 +187,25 @@ class Step:
     def __init__(self, module: _cluster_module.Task, cluster: Cluster) -> None:
         self.module = module
         self.params: dict[str, t.Any] = module.params
-        params = self.params
-        self.limits = _shift_verdict.Limits(
-            requests=params["requests"],
-            success=params["min_success"],
-            success_drop=params["max_success_drop"],
-            quantile=params["quantile"],
-            latency=params["max_latency"],
-            latency_factor=params["max_latency_factor"],
-            latency_allowance=params["latency_allowance"],
-        )
-        applier = Applier(cluster)
-        self.route = Route(applier, params["route"], params["rule"])
-        self.route.must_be_ours(params["foreign"])
-        rules = _shift_plan.rules_in(self.route.live)
-        if not 0 < self.route.number <= len(rules):
+        self.applier = Applier(cluster)
+        self.route = route = Route(self.applier, self.params["route"], self.params["rule"])
+        route.must_be_ours(self.params["foreign"])
+        rules = _shift_plan.rules_in(route.live)
+        if not 0 < route.number <= len(rules):
             raise MeshError(
-                f"{params['route']} has {len(rules)} rules about HTTP, and no rule {self.route.number}",
+                f"{self.params['route']} has {len(rules)} rules about HTTP, and no rule {route.number}",
                 "the number of one of its rules",
                 "correct rule",
             )
-        _shift_plan.check_rule(self.route.live, self.route.number)
-        domain = params["cluster_domain"]
-        self.backends = _shift_plan.backends_of(rules[self.route.number - 1], self.route.ref.namespace, domain)
+        _shift_plan.check_rule(route.live, route.number)
+        domain = self.params["cluster_domain"]
+        self.backends = _shift_plan.backends_of(rules[route.number - 1], route.ref.namespace, domain)
         self.names = [backend.named(domain) for backend in self.backends]
-        self.before = self.route.weights
-        self.applier = applier
-        self.ledger = Ledger(len(self.backends))
+        self.before = route.weights
 
     def run(self) -> dict[str, t.Any]:
         """Sets the weights, watches, and goes back where that is needed."""
-        params, wanted = self.params, list(self.params["weights"])
-        domain = params["cluster_domain"]
+        wanted, expected = list(self.params["weights"]), list(self.params["expected"] or self.before)
         if len(wanted) != len(self.backends) or sum(wanted) != _shift_plan.ALL or min(wanted) < 0:
             raise MeshError(
                 f"the weights are {', '.join(map(str, wanted))}",
@@ -235,130 +216,88 @@ class Step:
             return self._answer(False, ["the weights are so already"])
         if self.module.check_mode:
             # The steps before were not made.
-            self.before = list(params["expected"] or self.before)
-            words = _shift_plan.words(self.backends, wanted, domain)
-            return self._answer(True, [f"would set {words}"], after=wanted)
-        if params["expected"] and self.before != list(params["expected"]):
+            self.before = expected
+            return self._answer(True, [f"would set {self._words(wanted)}"], after=wanted)
+        if self.before != expected:
             raise MeshError(
-                f"the weights are {self.before}, and were {params['expected']} a moment ago",
+                f"the weights are {self.before}, and were {expected} a moment ago",
                 "one who changes a route at a time",
                 "see who changed it, and start the shift again: it goes on from the weights it finds",
             )
-        words = _shift_plan.words(self.backends, wanted, domain)
-        self.gains = _shift_plan.gaining(self.before, wanted)
+        watch = self._watch(_shift_plan.gaining(self.before, wanted))
+        self.route.set(wanted)
+        try:
+            time.sleep(max(0.0, self.params["settle"]))
+            span, interval, timeout = (self.params[name] for name in ("span", "interval", "timeout"))
+            seconds = watch.until_good(span, interval, timeout, self.params["few"] == "pass")
+        except Failed as failed:
+            return self._back(list(failed.args), wanted, watch)
+        except Changed:
+            raise
+        except Exception:
+            # Whatever it is, nobody watches any more.
+            put_back(self.route, self._restored)
+            raise
+        lines = [self._words(wanted), *watch.lines(), f"counted for {seconds:.0f} s at {watch.ledger.proxies} proxies"]
+        figures = {"gained": watch.gained().plain(), "others": watch.others().plain()}
+        return dict(self._answer(True, lines, after=wanted), seconds=round(seconds, 1), **figures)
+
+    def _watch(self, gains: list[int]) -> Watch:
+        params = self.params
         proxies = Proxies(
             self.applier,
             self.route.live,
             self.backends,
-            domain,
+            params["cluster_domain"],
             params["namespaces"],
             params["pods_per_workload"],
             params["admin_port"],
         )
-        self.route.set(wanted)
-        try:
-            seconds = self._watched(proxies)
-        except Failed as failed:
-            return self._back(list(failed.args), words)
-        except Changed:
-            raise
-        except MeshError as error:
-            return self._back([error.found], words)
-        gained, others = self._figures()
-        answer = self._answer(True, [words, *self._lines(seconds)], after=wanted)
-        reference = self._reference(others)
-        return dict(answer, seconds=round(seconds, 1), gained=gained.plain(), others=reference.plain())
+        limits = _shift_verdict.Limits(
+            requests=params["requests"],
+            success=params["min_success"],
+            success_drop=params["max_success_drop"],
+            quantile=params["quantile"],
+            latency=params["max_latency"],
+            latency_factor=params["max_latency_factor"],
+            latency_allowance=params["latency_allowance"],
+        )
+        reference = Figures.from_plain(params["reference"]) if params["reference"] else None
+        return Watch(self.route, proxies, self.names, gains, limits, reference)
 
-    def _watched(self, proxies: Proxies) -> float:
-        """Watches until the step is good; seconds.
+    @property
+    def _restored(self) -> list[int]:
+        return list(self.params["restore"] or self.before)
 
-        Raises:
-            Failed: it is not.
-        """
-        params = self.params
-        time.sleep(max(0.0, params["settle"]))
-        started, silent = time.monotonic(), 0
-        while True:
-            readings, unread = proxies.read()
-            now = time.monotonic()
-            self.route.see()
-            for proxy, reading in readings.items():
-                self.ledger.add(proxy, reading)
-            silent = 0 if readings else silent + 1
-            if silent >= _SILENT:
-                why = next(iter(unread.values()), "there is none")
-                raise Failed(f"none of {len(proxies.pods)} proxies can be read any more: {why}")
-            gained, others = self._figures()
-            reasons = _shift_verdict.lacking(readings, self.gains, self.names)
-            reasons += _shift_verdict.broken(gained, self._reference(others), self.limits)
-            if reasons:
-                raise Failed(*reasons)
-            passed = now - started
-            if passed >= params["span"]:
-                if _shift_verdict.enough(gained, self.limits):
-                    return passed
-                if passed >= params["timeout"]:
-                    if params["few"] == "pass":
-                        return passed
-                    raise Failed(
-                        f"{gained.requests} requests in {passed:.0f} s, of {self.limits.requests} that are needed to judge it"
-                        + (
-                            f" ({gained.timed} with their latency)"
-                            if gained.timed or self.limits.latency is not None
-                            else ""
-                        )
-                    )
-            time.sleep(max(0.0, params["interval"] - (time.monotonic() - now)))
+    def _words(self, weights: t.Sequence[int]) -> str:
+        return _shift_plan.words(self.backends, weights, self.params["cluster_domain"])
 
-    def _figures(self) -> tuple[Figures, Figures]:
-        """(of those that gained, of the others)."""
-        figures = self.ledger.figures
-        others = [one for place, one in enumerate(figures) if place not in self.gains]
-        return together(figures[place] for place in self.gains), together(others)
-
-    def _reference(self, others: Figures) -> Figures:
-        if others.requests >= self.limits.requests:
-            return others
-        return Figures.from_plain(self.params["reference"]) if self.params["reference"] else others
-
-    def _lines(self, seconds: float | None = None) -> list[str]:
-        gained, others = self._figures()
-        names = " and ".join(self.names[place] for place in self.gains)
-        lines = [_shift_verdict.line(f"new ({names})", gained), _shift_verdict.line("old", others)]
-        if seconds is not None:
-            lines.append(f"counted for {seconds:.0f} s at {self.ledger.proxies} proxies")
-        return lines
-
-    def _back(self, reasons: list[str], words: str) -> dict[str, t.Any]:
+    def _back(self, reasons: list[str], wanted: list[int], watch: Watch) -> dict[str, t.Any]:
         """The weights as they were, and why."""
-        restore = list(self.params["restore"] or self.before)
-        domain = self.params["cluster_domain"]
-        names = " and ".join(self.names[place] for place in self.gains)
-        told = _shift_plan.words(self.backends, restore, domain)
+        own, told = self.route.ref, self._words(self._restored)
+        names = " and ".join(self.names[place] for place in _shift_plan.gaining(self.before, wanted))
         next_step = f"see why {names} is not good enough (playbooks diagnose and graph), then shift again"
         try:
-            self.route.put_back(restore)
+            put_back(self.route, self._restored)
             done = f"the weights are as before again ({told})"
         except MeshError as refused:
             done = f"the weights could NOT be put back to {told}: {refused.found}"
-            next_step = f"put them back by hand: kubectl -n {self.route.ref.namespace} edit virtualservice {self.route.ref.name}"
-        expected = f"{names} as good as asked for at each step"
-        error = MeshError(f"the shift failed at {words}: {'; '.join(reasons)}; {done}", expected, next_step)
-        told_error = {"found": error.found, "expected": error.expected, "next_step": error.next_step}
-        answer = self._answer(self.route.weights != self.before, [words, *self._lines(), *reasons, done])
-        return dict(answer, **told_error, failed=True, msg=str(error), reasons=reasons)
+            next_step = f"put them back by hand: kubectl -n {own.namespace} edit virtualservice {own.name}"
+        error = MeshError(
+            f"the shift failed at {self._words(wanted)}: {'; '.join(reasons)}; {done}",
+            f"{names} as good as asked for at each step",
+            next_step,
+        )
+        answer = self._answer(self.route.weights != self.before, [self._words(wanted), *watch.lines(), *reasons, done])
+        shown = {"found": error.found, "expected": error.expected, "next_step": error.next_step}
+        return dict(answer, **shown, failed=True, msg=str(error), reasons=reasons)
 
     def _answer(self, changed: bool, report: list[str], after: list[int] | None = None) -> dict[str, t.Any]:
-        weights = self.route.weights
-        answer: dict[str, t.Any] = {"changed": changed, "weights": weights, "report": report}
+        answer: dict[str, t.Any] = {"changed": changed, "weights": self.route.weights, "report": report}
         if self.module._diff and after is not None:
-            domain = self.params["cluster_domain"]
-            answer["diff"] = {
-                "before_header": str(self.route.ref),
-                "after_header": str(self.route.ref),
-                "before": _shift_plan.words(self.backends, self.before, domain) + "\n",
-                "after": _shift_plan.words(self.backends, after, domain) + "\n",
-            }
+            headers = {"before_header": str(self.route.ref), "after_header": str(self.route.ref)}
+            texts = {"before": self._words(self.before) + "\n", "after": self._words(after) + "\n"}
+            answer["diff"] = {**headers, **texts}
         return answer
 
 

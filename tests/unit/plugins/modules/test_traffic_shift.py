@@ -101,6 +101,7 @@ class Shift:
         self.readings: list[dict[str, Reading]] = [{"a": reading((0, 0), (0, 0))}]
         self.unread: dict[str, str] = {}
         patch.setattr(_cluster_module, "Cluster", lambda _params: self.cluster)
+        # The module's own sleep and those of its parts are one.
         patch.setattr(traffic_shift.time, "sleep", self.sleep)
         patch.setattr(traffic_shift.time, "monotonic", lambda: self.now)
         patch.setattr(_shift_proxies.Proxies, "_found", lambda _self, _route, _namespaces: [])
@@ -305,6 +306,41 @@ def test_proxies_that_do_not_answer_any_more(shift: Shift) -> None:
     shift.readings, shift.unread = [{}], {"shop/a": "it is gone"}
     result = shift.step(50, 50)
     assert "can be read any more: it is gone" in result["reasons"][0]
+    assert shift.cluster.weights() == [100, 0]
+
+
+def test_an_api_server_that_is_away_for_a_moment(shift: Shift) -> None:
+    answers = iter([refused("GET", PATH, 503, b"{}"), None])
+    last = reading((0, 0), (0, 0)), reading((60, 0), (60, 0))
+    readings = iter([*last, *[last[1]] * 9])
+
+    def read() -> tuple[dict[str, Reading], dict[str, str]]:
+        error = next(answers, None)
+        if error is not None:
+            raise error
+        return {"a": next(readings)}, {}
+
+    shift.patch.setattr(shift, "read", read)
+    assert shift.step(50, 50, span=5)["weights"] == [50, 50]
+
+
+def test_it_goes_back_once_the_api_server_answers_again(shift: Shift) -> None:
+    away = iter([True, True])
+
+    def patched() -> None:
+        if shift.cluster.weights() == [50, 50] and next(away, False):
+            raise refused("PATCH", PATH, 503, b"{}")
+
+    shift.cluster.before_patch = patched
+    shift.goes(reading((0, 0), (0, 0)), reading((9, 0), (50, 50)))
+    assert "the weights are as before again" in shift.step(50, 50)["found"]
+    assert shift.cluster.weights() == [100, 0]
+
+
+def test_a_defect_of_ours_leaves_nothing_unwatched(shift: Shift) -> None:
+    shift.patch.setattr(shift, "read", lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        shift.step(50, 50)
     assert shift.cluster.weights() == [100, 0]
 
 
