@@ -24,7 +24,7 @@ class Limits:
         success_drop: at most so many points fewer than of the other version; None to leave that out.
         quantile: which latency is looked at, in percent.
         latency: at most so many milliseconds; None to leave that out.
-        latency_factor: at most so many times the other version's; None to leave that out.
+        latency_factor: at most so many times the other version's; None or 0 to leave that out.
         latency_allowance: a difference of so many milliseconds is never held against it.
     """
 
@@ -72,7 +72,7 @@ def _latency(new: Figures, old: Figures, limits: Limits) -> list[str]:
     if limits.latency is not None and _exceeded(new, found, limits.latency):
         reasons.append(f"p{limits.quantile:g} is {milliseconds(found)}; at most {limits.latency:g} ms are allowed")
     before = old.latency(limits.quantile) if old.timed >= limits.requests else None
-    if limits.latency_factor is not None and before is not None:
+    if limits.latency_factor and before is not None:
         most = max(before * limits.latency_factor, before + limits.latency_allowance)
         if _exceeded(new, found, most):
             reasons.append(

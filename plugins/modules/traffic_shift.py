@@ -96,7 +96,7 @@ options:
     description: At most so many milliseconds, unless fewer than three requests took longer. Null leaves that out.
     type: float
   max_latency_factor:
-    description: At most so many times the others' latency. Null leaves that out.
+    description: At most so many times the others' latency. Null or 0 leaves that out.
     type: float
   latency_allowance:
     description: A difference of so many milliseconds to the others' latency is never held against those that gained.

@@ -31,7 +31,7 @@ OPTIONS = {
     "traffic_settle": 1,
     # The lab may be one of several things that its machine does: what is slower than others by chance is not held against it.
     "traffic_shift_quantile": 50,
-    "traffic_shift_max_latency_factor": None,
+    "traffic_shift_max_latency_factor": 0,
 }
 
 # A client whose proxy counts latencies: Istio's own metrics are not in the lab's.

@@ -54,7 +54,7 @@ def test_worse_than_the_version_before(old: Figures, reasons: int) -> None:
 
 
 def test_too_slow() -> None:
-    (reason,) = verdict.broken(took(400), GOOD, limits(latency=300, latency_factor=None))
+    (reason,) = verdict.broken(took(400), GOOD, limits(latency=300, latency_factor=0))
     assert reason == "p99 is 398 ms; at most 300 ms are allowed"
     (reason,) = verdict.broken(took(400), GOOD, limits(quantile=50, latency=200, latency_factor=None))
     assert reason.startswith("p50 is 300 ms;")
