@@ -67,8 +67,9 @@ def succeeds(*command: str) -> bool:
 
 
 def notify(state: str) -> None:
-    """Tells systemd."""
-    path = os.environ.get("NOTIFY_SOCKET")
+    """Tells systemd, once."""
+    # What is started from here is not asked.
+    path = os.environ.pop("NOTIFY_SOCKET", None)
     if path:
         with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as sender:
             sender.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)

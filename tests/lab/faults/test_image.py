@@ -297,20 +297,19 @@ def test_a_source_that_is_not_there_costs_nothing_but_the_mesh(fleet: Fleet) -> 
 
 
 def test_a_machine_that_was_off_until_its_certificate_expired(fleet: Fleet) -> None:
-    (address,) = fleet.start(files={"/etc/hybridmesh/sidecar.env": {"content": SHORT, "keep": True}})
+    (address,) = fleet.start(files={"/etc/hybridmesh/sidecar.env": {"content": SHORT}})
     fleet.joined(address)
-    wait_until(lambda: lifetime(fleet, address) <= 120, LATEST)
+    wait_until(lambda: lifetime(fleet, address) < 600, LATEST)
     fleet.stop()
     time.sleep(65)
-    fleet.start(files={"/etc/hybridmesh/sidecar.env": {"content": SHORT, "keep": True}})
+    fleet.start(files={"/etc/hybridmesh/sidecar.env": {"content": SHORT}})
     fleet.wait([address])
     fleet.joined(address)
-    assert fleet.log(address).count("got a token") >= 2, fleet.log(address)
-    assert "the certificate has expired" in fleet.log(address)
+    assert "got a token: the certificate has expired" in fleet.log(address)
 
 
 def lifetime(fleet: Fleet, address: str) -> float:
-    """Seconds that the machine's certificate is made for."""
+    """Seconds that the machine's certificate is made for; istiod dates it two minutes back."""
     shown = fleet.ssh(address, "openssl x509 -noout -startdate -enddate -in /etc/certs/cert-chain.pem", check=False)
     stamps = [time.mktime(time.strptime(text.strip(), "%b %d %H:%M:%S %Y %Z")) for text in re.findall("=(.*)", shown)]
     return stamps[1] - stamps[0] if len(stamps) == 2 else float("inf")
@@ -318,9 +317,9 @@ def lifetime(fleet: Fleet, address: str) -> float:
 
 def test_a_machine_that_was_suspended_until_its_certificate_expired(fleet: Fleet) -> None:
     """It does not boot when it wakes up. Token and certificate have both expired by then."""
-    (address,) = fleet.start(files={"/etc/hybridmesh/sidecar.env": {"content": SHORT, "keep": True}})
+    (address,) = fleet.start(files={"/etc/hybridmesh/sidecar.env": {"content": SHORT}})
     fleet.joined(address)
-    wait_until(lambda: lifetime(fleet, address) <= 120, LATEST)
+    wait_until(lambda: lifetime(fleet, address) < 600, LATEST)
     fleet.ssh(address, "rm /run/secrets/tokens/istio-token")
     freeze("vm11", True)
     time.sleep(75)
