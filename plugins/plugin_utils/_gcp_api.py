@@ -69,11 +69,13 @@ class Google:
                 params=dict(call.params),
                 timeout=REQUEST_TIMEOUT,
             )
-        except _gcp_auth.google.auth.exceptions.GoogleAuthError as error:
+        except _gcp_auth.AUTH_ERRORS as error:
             raise MeshError(
-                f"Google gave no token ({type(error).__name__})", "credentials that it accepts", "check gcp_infra_auth_kind"
+                f"Google gave no token ({type(error).__name__})",
+                "credentials that it accepts",
+                "check gcp_infra_auth_kind",
             ) from None
-        except _gcp_auth.requests.exceptions.RequestException as error:
+        except _gcp_auth.WAY_ERRORS as error:
             raise MeshError(
                 f"{ROOTS[call.api]} was not reached ({type(error).__name__})",
                 "a way to googleapis.com from where ansible-playbook runs",
@@ -99,7 +101,8 @@ class Google:
         token = ""
         while True:
             page = self.call(
-                Call("GET", api, path, params=tuple({**params, **({"pageToken": token} if token else {})}.items())), what
+                Call("GET", api, path, params=tuple({**params, **({"pageToken": token} if token else {})}.items())),
+                what,
             )
             yield page
             token = page.get("nextPageToken") or ""
@@ -150,7 +153,9 @@ class Google:
         scope = KINDS[kind].scope
         where = scope if scope == "global" else f"{scope}/{location}"
         path = f"projects/{self.target.project}/{where}/operations"
-        operations = [item for page in self.pages("compute", path, "reading operations") for item in page.get("items") or []]
+        operations = [
+            item for page in self.pages("compute", path, "reading operations") for item in page.get("items") or []
+        ]
         own = [
             item
             for item in operations

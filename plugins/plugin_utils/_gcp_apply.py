@@ -113,9 +113,7 @@ class Applier:
     def _module(self, resource: Resource, state: str, what: str) -> None:
         deadline, pause = time.monotonic() + PATIENCE, 0.5
         while True:
-            result = self._run_module(
-                _gcp_modules.module(resource.key.kind), _gcp_modules.options(resource, state)
-            )
+            result = self._run_module(_gcp_modules.module(resource.key.kind), _gcp_modules.options(resource, state))
             if not result.get("failed"):
                 return
             error = _gcp_errors.error_of(str(result.get("msg") or ""))
@@ -169,5 +167,3 @@ def told(steps: t.Iterable[Step]) -> list[dict[str, str]]:
         {"action": step.action, "kind": step.key.kind, "name": step.key.name, "location": step.key.location}
         for step in steps
     ]
-
-

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import typing as t
@@ -20,8 +21,12 @@ try:
     import google.oauth2.service_account
     import requests
 
+    # What goes wrong when nobody says who we are, and on the way to Google.
+    AUTH_ERRORS: tuple[type[Exception], ...] = (google.auth.exceptions.GoogleAuthError,)
+    WAY_ERRORS: tuple[type[Exception], ...] = (requests.exceptions.RequestException,)
     IMPORT_ERROR: ImportError | None = None
 except ImportError as error:
+    AUTH_ERRORS = WAY_ERRORS = ()
     IMPORT_ERROR = error
 
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
@@ -93,7 +98,7 @@ def credentials(options: t.Mapping[str, t.Any]) -> t.Any:
             contents = options["service_account_contents"]
             info = json.loads(contents) if isinstance(contents, str) else dict(contents)
             return service.from_service_account_info(info, scopes=SCOPES)
-    except (ValueError, OSError, google.auth.exceptions.GoogleAuthError) as error:
+    except (ValueError, OSError, *AUTH_ERRORS) as error:
         # Never the error's own words: they may quote the key.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         raise MeshError(
@@ -125,8 +130,31 @@ def token(found: t.Any) -> str:
     try:
         if not found.valid:
             found.refresh(google.auth.transport.requests.Request())
-    except (google.auth.exceptions.GoogleAuthError, requests.exceptions.RequestException) as error:
+    except (*AUTH_ERRORS, *WAY_ERRORS) as error:
         raise MeshError(
-            f"Google gave no token ({type(error).__name__})", "credentials that Google accepts", "check gcp_infra_auth_kind"
+            f"Google gave no token ({type(error).__name__})",
+            "credentials that Google accepts",
+            "check gcp_infra_auth_kind",
         ) from None
     return str(found.token)
+
+
+def module_options(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The same for a module of google.cloud."""
+    found = {name: options[name] for name in ENVIRONMENT if options.get(name)}
+    contents = found.get("service_account_contents")
+    if contents and not isinstance(contents, str):
+        found["service_account_contents"] = json.dumps(contents)
+    return {**found, "scopes": SCOPES}
+
+
+def secrets(options: t.Mapping[str, t.Any]) -> set[str]:
+    """What of the options must not be seen."""
+    found = {str(options["access_token"])} if options.get("access_token") else set()
+    contents = options.get("service_account_contents")
+    if contents:
+        text = contents if isinstance(contents, str) else json.dumps(contents)
+        found.add(text)
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            found.add(str(json.loads(text)["private_key"]))
+    return found

@@ -95,9 +95,7 @@ def _subnet_range(scene: Scene) -> list[Call]:
 
 def _subnet_access(scene: Scene) -> list[Call]:
     return [
-        scene.compute(
-            "setPrivateIpGoogleAccess", {"privateIpGoogleAccess": scene.wanted.body["privateIpGoogleAccess"]}
-        )
+        scene.compute("setPrivateIpGoogleAccess", {"privateIpGoogleAccess": scene.wanted.body["privateIpGoogleAccess"]})
     ]
 
 
@@ -106,7 +104,10 @@ def _subnet_secondary(scene: Scene) -> list[Call]:
     moved = sorted(name for name in old if name in new and old[name] != new[name])
     if moved:
         raise Refused(f"the range {', '.join(moved)} is used by the cluster; " + _ANEW)
-    body = {"secondaryIpRanges": scene.wanted.body["secondaryIpRanges"], "fingerprint": scene.found.body.get("fingerprint")}
+    body = {
+        "secondaryIpRanges": scene.wanted.body["secondaryIpRanges"],
+        "fingerprint": scene.found.body.get("fingerprint"),
+    }
     return [scene.compute("", body, "PATCH")]
 
 
@@ -148,9 +149,7 @@ def _private_endpoint(scene: Scene) -> Body:
 
 def _cluster_labels(scene: Scene) -> list[Call]:
     theirs = {
-        key: value
-        for key, value in (scene.found.body.get("resourceLabels") or {}).items()
-        if key.startswith("goog")
+        key: value for key, value in (scene.found.body.get("resourceLabels") or {}).items() if key.startswith("goog")
     }
     body = {
         "resourceLabels": {**theirs, **scene.wanted.body["resourceLabels"]},
@@ -251,13 +250,20 @@ _FIELDS: dict[str, dict[str, Method]] = {
     },
     "router": {"nats": _router_nats},
     "address": {},
-    "firewall": {
-        field: _firewall
-        for field in (
-            "priority", "disabled", "allowed", "denied", "description", "sourceRanges", "sourceTags", "targetTags",
+    "firewall": dict.fromkeys(
+        (
+            "priority",
+            "disabled",
+            "allowed",
+            "denied",
+            "description",
+            "sourceRanges",
+            "sourceTags",
+            "targetTags",
             "destinationRanges",
-        )
-    },
+        ),
+        _firewall,
+    ),
     "cluster": {
         "releaseChannel": _update_cluster(_channel),
         "authorizedRanges": _update_cluster(_authorized),

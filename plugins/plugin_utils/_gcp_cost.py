@@ -24,13 +24,17 @@ def lines(wanted: t.Sequence[Resource]) -> list[str]:
     machines: collections.Counter[str] = collections.Counter()
     public = 0
     sizes = {
-        resource.key.name: resource.body["autoscalingPolicy"] for resource in wanted if resource.key.kind == "autoscaler"
+        resource.key.name: resource.body["autoscalingPolicy"]
+        for resource in wanted
+        if resource.key.kind == "autoscaler"
     }
     for resource in wanted:
         kind, body = resource.key.kind, resource.body
         if kind == "cluster":
             regional = resource.key.location.count("-") == 1
-            charged.append(f"1 GKE cluster, {'regional' if regional else 'zonal'} - {resource.key.name}, {resource.key.location}")
+            charged.append(
+                f"1 GKE cluster, {'regional' if regional else 'zonal'} - {resource.key.name}, {resource.key.location}"
+            )
             charged.append("1 load balancer of the east-west gateway, which the cluster makes (forwarding rule, data)")
         elif kind == "node_pool":
             charged.append(_nodes(resource))

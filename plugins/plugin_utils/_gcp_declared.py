@@ -23,7 +23,9 @@ def problems(declared: t.Mapping[str, t.Any]) -> list[MeshError]:
     found = [*_names(declared), *_ranges(declared), *_machines(declared)]
     if not declared["project"]:
         found.append(
-            MeshError("no project is given", "the ID of a Google Cloud project", "set gcp_infra_project, or GCP_PROJECT")
+            MeshError(
+                "no project is given", "the ID of a Google Cloud project", "set gcp_infra_project, or GCP_PROJECT"
+            )
         )
     if declared["auth_kind"] not in ("application", "serviceaccount", "machineaccount", "accesstoken"):
         found.append(
@@ -71,7 +73,9 @@ def _names(declared: t.Mapping[str, t.Any]) -> t.Iterator[MeshError]:
         seen = [item["name"] for item in listed]
         twice = sorted({name for name in seen if seen.count(name) > 1})
         if twice:
-            yield MeshError(f"{what} of the name {', '.join(twice)} are declared twice", "names of their own", "rename them")
+            yield MeshError(
+                f"{what} of the name {', '.join(twice)} are declared twice", "names of their own", "rename them"
+            )
 
 
 def _network(option: str, text: str) -> ipaddress.IPv4Network | MeshError:
@@ -121,13 +125,19 @@ def _machines(declared: t.Mapping[str, t.Any]) -> t.Iterator[MeshError]:
             yield MeshError(f"count {group['count']} of the VMs {name}", "0 or more", "correct it")
         scale = group["autoscale"]
         if scale and not 0 <= scale["min"] <= scale["max"]:
-            yield MeshError(f"autoscale of the VMs {name} from {scale['min']} to {scale['max']}", "min up to max", "correct it")
+            yield MeshError(
+                f"autoscale of the VMs {name} from {scale['min']} to {scale['max']}", "min up to max", "correct it"
+            )
         if scale and not 0 < scale["cpu"] <= 1:
-            yield MeshError(f"autoscale.cpu {scale['cpu']} of the VMs {name}", "a share, more than 0 and 1 at most", "correct it")
+            yield MeshError(
+                f"autoscale.cpu {scale['cpu']} of the VMs {name}", "a share, more than 0 and 1 at most", "correct it"
+            )
         for key, value in group["labels"].items():
             if not NAME.fullmatch(str(key).replace("_", "-")) or not LABEL_VALUE.fullmatch(str(value)):
                 yield MeshError(
-                    f"label {key}: {value} of the VMs {name}", "small letters, digits, - and _", "Google allows no others"
+                    f"label {key}: {value} of the VMs {name}",
+                    "small letters, digits, - and _",
+                    "Google allows no others",
                 )
     scale = declared["nodes"]["autoscale"]
     if scale and not 0 <= scale["min"] <= scale["max"]:

@@ -67,12 +67,14 @@ def refused(what: str, api: str, project: str, status: int, error: Answer) -> Gc
             f"gcloud services enable {api}.googleapis.com --project {project} and try again a minute later",
             status,
         )
-    if reasons & {"quotaExceeded", "QUOTA_EXCEEDED"} or "uota" in message and status in (403, 429):
+    if reasons & {"quotaExceeded", "QUOTA_EXCEEDED"} or ("uota" in message and status in (403, 429)):
         return _quota(found, project, status)
     if status == 429 or reasons & {"rateLimitExceeded", "userRateLimitExceeded"}:
         return GcpError(found, "an API that has time for a request", "try again later; what was done is kept", status)
     if status == 403:
-        right = re.search(r"[Pp]ermission\(?s?\)?:? '?([a-z]+(?:\.[A-Za-z]+)+)|'([a-z]+\.[A-Za-z.]+)' permission", message)
+        right = re.search(
+            r"[Pp]ermission\(?s?\)?:? '?([a-z]+(?:\.[A-Za-z]+)+)|'([a-z]+\.[A-Za-z.]+)' permission", message
+        )
         name = next((group for group in right.groups() if group), "") if right else ""
         role = "roles/iam.serviceAccountUser" if "actAs" in name else ROLES[api]
         return GcpError(

@@ -11,7 +11,14 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils._gcp_resource import Body, Key, Resource, Target, link, mark
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils._gcp_resource import (
+    Body,
+    Key,
+    Resource,
+    Target,
+    link,
+    mark,
+)
 
 # Where Identity-Aware Proxy comes from (Google's documentation).
 IAP_RANGE = "35.235.240.0/20"

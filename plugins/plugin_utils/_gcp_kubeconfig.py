@@ -31,7 +31,9 @@ def kubeconfig(name: str, cluster: t.Mapping[str, t.Any], token: str | None, pri
     Raises:
         MeshError: the cluster has no such endpoint yet.
     """
-    endpoint = (cluster.get("privateClusterConfig") or {}).get("privateEndpoint") if private else cluster.get("endpoint")
+    endpoint = (
+        (cluster.get("privateClusterConfig") or {}).get("privateEndpoint") if private else cluster.get("endpoint")
+    )
     authority = (cluster.get("masterAuth") or {}).get("clusterCaCertificate")
     if not endpoint or not authority:
         kind = "private endpoint" if private else "endpoint"

@@ -61,6 +61,7 @@ def options(resource: Resource, state: str) -> Body:
     where = {"regions": "region", "zones": "zone"}.get(KINDS[key.kind].scope)
     if where:
         found[where] = key.location
-    if key.kind == "service_account":
+    if key.kind == "instance":
+        # It knows none; a machine is known by its label.
         found.pop("description", None)
     return found

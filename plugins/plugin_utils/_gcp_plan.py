@@ -9,7 +9,6 @@ import dataclasses
 import typing as t
 
 import yaml
-
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _gcp_changes, _gcp_views
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils._gcp_kinds import ORDER
@@ -82,7 +81,9 @@ def plan(
     leftovers = [resource for resource in ours if resource.key not in keys]
     leftovers.sort(key=lambda resource: ORDER.index(resource.key.kind), reverse=True)
     result.steps += [Step("remove", resource.key, found=resource) for resource in leftovers]
-    clusters = {(step.action, f"{step.key.location}/{step.key.name}") for step in result.steps if step.key.kind == "cluster"}
+    clusters = {
+        (step.action, f"{step.key.location}/{step.key.name}") for step in result.steps if step.key.kind == "cluster"
+    }
     for step in result.steps:
         step.along = step.key.kind == "node_pool" and (step.action, step.key.location) in clusters
     return result
@@ -98,7 +99,9 @@ def _compare(result: Plan, target: Target, wanted: Resource, there: Resource, al
     except _gcp_changes.Refused as error:
         said = ", ".join(f"{field} {before.get(field)!r} (declared: {after[field]!r})" for field in fields)
         result.refused.append(
-            MeshError(f"{wanted.key} in project {target.project} has {said}", "what can be changed in place", str(error))
+            MeshError(
+                f"{wanted.key} in project {target.project} has {said}", "what can be changed in place", str(error)
+            )
         )
         return
     result.steps.append(Step("change", wanted.key, wanted, there, fields, calls))

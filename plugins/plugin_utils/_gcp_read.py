@@ -92,6 +92,8 @@ class Reader:
             if where == "aggregated":
                 items = [item for part in items.values() for item in part.get(collection) or []] if items else []
             for body in items:
+                if kind == "instance" and made_by_group(body):
+                    continue
                 location = "" if scope == "global" else short(body.get(scope[:-1]))
                 yield Resource(Key(kind, location, body["name"]), body)
 
@@ -126,9 +128,7 @@ class Reader:
             yield cluster
             if is_ours(cluster, self.google.target.name):
                 for pool in cluster.body.get("nodePools") or []:
-                    yield Resource(
-                        Key("node_pool", f"{key.location}/{key.name}", pool["name"]), self._with_size(pool)
-                    )
+                    yield Resource(Key("node_pool", f"{key.location}/{key.name}", pool["name"]), self._with_size(pool))
 
     def _settled(self, cluster: Resource) -> Resource | None:
         """A cluster of ours once it is neither being made nor changed nor removed."""
@@ -162,3 +162,9 @@ class Reader:
             return pool
         # Zones of different sizes are none of the sizes that can be declared.
         return {**pool, "currentNodeCount": sizes[0] if len(set(sizes)) == 1 else -1}
+
+
+def made_by_group(instance: Body) -> bool:
+    """Whether a machine is one of a managed group, with which it comes and goes."""
+    items = (instance.get("metadata") or {}).get("items") or []
+    return any(item["key"] == "created-by" and "/instanceGroupManagers/" in str(item.get("value")) for item in items)

@@ -86,8 +86,6 @@ def email(account: str, project: str) -> str:
 def is_ours(resource: Resource, name: str) -> bool:
     """Whether a resource was made for the infrastructure of this name."""
     body = resource.body
-    labels = (
-        body.get("labels") or body.get("resourceLabels") or (body.get("config") or {}).get("resourceLabels") or {}
-    )
+    labels = body.get("labels") or body.get("resourceLabels") or (body.get("config") or {}).get("resourceLabels") or {}
     words = str(body.get("description") or body.get("displayName") or "")
     return labels.get(LABEL) == name or words.startswith(mark(name))

@@ -19,7 +19,11 @@ class Refusal(Exception):
         super().__init__(message)
         self.status = status
         self.headers = dict(headers or {})
-        inner: Json = {"code": status, "message": message, "errors": [{"message": message, "reason": reason or "invalid"}]}
+        inner: Json = {
+            "code": status,
+            "message": message,
+            "errors": [{"message": message, "reason": reason or "invalid"}],
+        }
         if word:
             inner["status"] = word
             inner["details"] = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason}]

@@ -99,7 +99,9 @@ class Compute:
             raise taken(path)
         for field, url in self._named(body, collection):
             if f"compute:{relative(url)}" not in self.state.things:
-                raise invalid(f"Invalid value for field 'resource.{field}': '{url}'. The referenced resource does not exist")
+                raise invalid(
+                    f"Invalid value for field 'resource.{field}': '{url}'. The referenced resource does not exist"
+                )
         for account in self._accounts(body):
             if f"iam:projects/{self.state.settings.project}/serviceAccounts/{account}" not in self.state.things:
                 raise invalid(f"The resource '{account}' of type 'serviceAccount' was not found")
@@ -155,6 +157,7 @@ class Compute:
                 selfLink=WWW + where,
                 madeBy=path,
             )
+            machine["metadata"].setdefault("items", []).append({"key": "created-by", "value": path})
             self._machine(where, machine)
             self.state.things[f"compute:{where}"] = machine
 
@@ -245,7 +248,11 @@ class Compute:
 
     def _named(self, body: Json, collection: str) -> t.Iterator[tuple[str, str]]:
         for field in REFERENCES.get(collection, ()):
-            for holder in (body, *body.get("networkInterfaces", []), *body.get("properties", {}).get("networkInterfaces", [])):
+            for holder in (
+                body,
+                *body.get("networkInterfaces", []),
+                *body.get("properties", {}).get("networkInterfaces", []),
+            ):
                 if holder.get(field):
                     yield field, holder[field]
 

@@ -33,7 +33,9 @@ class Container:
             everything = self.state.of_collection("container", "clusters")
             return {"clusters": [thing for _path, thing in everything]}
         if verb == "create":
-            return self._nodes(path, request.body) if ".nodePools." in request.method else self._create(path, request.body)
+            return (
+                self._nodes(path, request.body) if ".nodePools." in request.method else self._create(path, request.body)
+            )
         if "/nodePools/" in path:
             return self._pool(path, verb, request.body)
         cluster = self.state.get(f"container:{path}")
@@ -76,13 +78,20 @@ class Container:
             name = f"gke-{cluster['name']}-all"
             rule = f"projects/{self.state.settings.project}/global/firewalls/{name}"
             link = f"{WWW}{network.partition(':')[2]}"
-            self.state.things[f"compute:{rule}"] = {"name": name, "network": link, "selfLink": WWW + rule, "madeBy": path}
+            self.state.things[f"compute:{rule}"] = {
+                "name": name,
+                "network": link,
+                "selfLink": WWW + rule,
+                "madeBy": path,
+            }
 
         return self._begin(path, "CREATE_CLUSTER", made)
 
     def _gone(self, path: str) -> None:
         for name in list(self.state.things):
-            own = name.startswith(f"container:{path}") or str(self.state.things[name].get("madeBy", "")).startswith(path)
+            own = name.startswith(f"container:{path}") or str(self.state.things[name].get("madeBy", "")).startswith(
+                path
+            )
             if own:
                 del self.state.things[name]
 
@@ -192,7 +201,12 @@ class Iam:
             email = f"{account}@{project}.iam.gserviceaccount.com"
             if f"iam:{path}/{email}" in self.state.things:
                 raise taken(f"{path}/{email}")
-            made = {**request.body.get("serviceAccount", {}), "name": f"{path}/{email}", "email": email, "projectId": project}
+            made = {
+                **request.body.get("serviceAccount", {}),
+                "name": f"{path}/{email}",
+                "email": email,
+                "projectId": project,
+            }
             self.state.things[f"iam:{path}/{email}"] = made
             return made
         thing = self.state.get(f"iam:{path}")

@@ -157,7 +157,7 @@ def check_scalar(schema: Json, value: t.Any, where: str) -> None:
         raise invalid(f"Invalid value for field '{where}': {value!r} must match {schema['pattern']}")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def document(host: str) -> Document | None:
     """The document of the API that is served under a name."""
     return Document(APIS[host]) if host in APIS else None

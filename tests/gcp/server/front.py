@@ -86,7 +86,9 @@ class World:
         """The requests that could have changed something."""
         return [request for request in self.requests if request.mutates]
 
-    def answer(self, host: str, verb: str, url: str, raw: bytes, bearer: str) -> tuple[int, Json, dict[str, str], Fault | None]:
+    def answer(
+        self, host: str, verb: str, url: str, raw: bytes, bearer: str
+    ) -> tuple[int, Json, dict[str, str], Fault | None]:
         """(status, body, headers, fault) for a request."""
         with self.lock:
             self.state.settle()
@@ -134,7 +136,10 @@ class World:
                 for path in set(self.state.things) - before:
                     del self.state.things[path]
             if fault.vanish:
-                pending.then = lambda: self.state.things.pop("compute:" + answer["targetLink"].partition("/v1/")[2], None)
+                pending.then = lambda: self.state.things.pop(
+                    "compute:" + answer["targetLink"].partition("/v1/")[2], None
+                )
+        self.state.settle()
         return 200, answer, {}, fault
 
     def _token(self, raw: bytes) -> Json:

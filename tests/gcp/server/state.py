@@ -25,7 +25,7 @@ class Settings:
         endpoint: where clusters are.
         ca_certificate: of clusters, in PEM.
         token: what everybody gets as an access token.
-        duration: seconds that an operation takes.
+        duration: seconds that an operation takes; with 0 it has ended when its request is answered.
     """
 
     project: str = "my-project"
@@ -33,7 +33,7 @@ class Settings:
     endpoint: str = "10.88.0.10"
     ca_certificate: str = "-----BEGIN CERTIFICATE-----"
     token: str = "ya29.local"
-    duration: float = 0.05
+    duration: float = 0.0
 
 
 @dataclasses.dataclass
@@ -99,9 +99,7 @@ class State:
             if name.startswith(f"{api}:") and name.split("/")[-2] == collection
         ]
 
-    def begin(
-        self, api: str, where: Json, kind: str, link: str, finish: t.Callable[[], None] | None
-    ) -> Pending:
+    def begin(self, api: str, where: Json, kind: str, link: str, finish: t.Callable[[], None] | None) -> Pending:
         """Begins an operation.
 
         Args:

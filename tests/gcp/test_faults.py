@@ -1,0 +1,199 @@
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What goes wrong with Google, and what is said of it; and runs that are cut off, and gone on with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import typing as t
+
+import pytest
+
+from .conftest import DECLARED, VMS, Cloud
+from .server import faults
+from .server.answers import taken
+
+# Little, so that much can go wrong with it.
+SMALL: dict[str, t.Any] = {"cluster": None, "nat": False, "vms": []}
+MACHINE = {**SMALL, "vms": [{**VMS, "count": 1}]}
+
+
+def test_patience(cloud: Cloud) -> None:
+    cloud.world.faults.add("compute.networks.list", refusal=faults.busy(503, None), times=2)
+    cloud.world.faults.add("compute.networks.insert", refusal=faults.busy(), times=1)
+    cloud.world.faults.add("compute.routers.insert", refusal=faults.busy(), times=1)
+    started = time.monotonic()
+    result = cloud.run(cluster=None, vms=[])
+    assert not result.get("failed"), result["msg"]
+    # Retry-After was heeded.
+    assert time.monotonic() - started > 1
+
+
+# Which method fails, how, with what declared -> what is said.
+TOLD: dict[str, tuple[str, dict[str, t.Any], dict[str, t.Any], list[str]]] = {
+    "an API that is not enabled": (
+        "compute.networks.list",
+        {"refusal": faults.disabled("Compute Engine API", "my-project")},
+        SMALL,
+        ["gcloud services enable compute.googleapis.com --project my-project"],
+    ),
+    "a right to read that is missing": (
+        "container.projects.locations.clusters.list",
+        {"refusal": faults.forbidden("container.clusters.list", "my-project")},
+        SMALL,
+        ["the right container.clusters.list in project my-project", "--role roles/container.admin"],
+    ),
+    "a right to make that is missing": (
+        "compute.networks.insert",
+        {"refusal": faults.forbidden("compute.networks.create", "my-project")},
+        SMALL,
+        [
+            "the right compute.networks.create",
+            "gcloud projects add-iam-policy-binding my-project",
+            "roles/compute.admin",
+        ],
+    ),
+    "a quota, at once": (
+        "compute.instances.insert",
+        {"refusal": faults.quota("CPUS")},
+        MACHINE,
+        ["Quota 'CPUS' exceeded", "enough quota in project my-project", "gcloud beta quotas"],
+    ),
+    "a quota, late": (
+        "compute.instances.insert",
+        {"error": faults.failing("QUOTA_EXCEEDED", "Quota 'CPUS' exceeded. Limit: 8.0")},
+        MACHINE,
+        ["QUOTA_EXCEEDED", "enough quota in project my-project"],
+    ),
+    "a zone without capacity": (
+        "compute.instances.insert",
+        {"error": faults.failing("ZONE_RESOURCE_POOL_EXHAUSTED", "The zone does not have enough resources available")},
+        MACHINE,
+        ["instance mesh1-app-1", "another gcp_infra_zone or machine_type", "machine-types list --project my-project"],
+    ),
+    "a cluster that fails late": (
+        "container.projects.locations.clusters.create",
+        {"error": faults.failing("", "All cluster resources were brought up, but not the nodes")},
+        {"cluster": {}, "vms": []},
+        ["creating cluster cluster1", "brought up, but not the nodes"],
+    ),
+    "a name that is taken meanwhile": (
+        "compute.networks.insert",
+        {"refusal": taken("projects/my-project/global/networks/mesh1")},
+        SMALL,
+        ["already exists", "choose another gcp_infra_name"],
+    ),
+    "something that disappears": (
+        "compute.networks.insert",
+        {"vanish": True},
+        SMALL,
+        ["network mesh1", "not there afterwards"],
+    ),
+    "an API that stays busy with a firewall": (
+        "compute.subnetworks.insert",
+        {"refusal": faults.forbidden("iam.serviceAccounts.actAs", "my-project")},
+        SMALL,
+        ["roles/iam.serviceAccountUser"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOLD)
+def test_told_with_what_to_do(cloud: Cloud, case: str) -> None:
+    method, fault, declared, words = TOLD[case]
+    cloud.world.faults.add(method, **fault)
+    result = cloud.run(**declared)
+    assert result.get("failed"), result
+    for word in [*words, "my-project"]:
+        assert word in result["msg"]
+    # And once it is mended, the next run goes on from there.
+    cloud.world.faults.clear()
+    assert not cloud.run(**declared).get("failed")
+
+
+def test_project_that_is_not_there(cloud: Cloud) -> None:
+    result = cloud.run(**SMALL, project="nobodys-project")
+    assert "check gcp_infra_project" in result["msg"], result
+
+
+def test_cut_off_after_each_request_and_gone_on_with(cloud: Cloud) -> None:
+    declared = {"vms": [{**VMS, "count": 1}], "cluster": {}}
+    for state, what in (("present", "(insert|create|setIamPolicy)"), ("absent", "(delete|setIamPolicy)")):
+        runs = 0
+        while True:
+            cloud.world.faults.clear()
+            # What was asked for is done, but nobody is told.
+            cloud.world.faults.add(rf".*\.{what}", drop=True, times=1)
+            result = cloud.run(state=state, **declared)
+            runs += 1
+            if not result.get("failed"):
+                break
+        # Each was cut off once.
+        assert runs > 10, runs
+        cloud.world.faults.clear()
+        assert cloud.run(state=state, **declared)["diff"] == []
+    assert sorted(cloud.world.state.things) == []
+
+
+def test_killed_and_gone_on_with(cloud: Cloud) -> None:
+    cloud.world.settings.duration = 1.0
+    process = cloud.start(**SMALL)
+    deadline = time.monotonic() + 300
+    while not any(request.method == "compute.networks.insert" for request in cloud.world.mutations):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    cloud.world.settings.duration = 0.0
+    cloud.world.settled()
+    assert not cloud.run(**SMALL).get("failed")
+    assert cloud.run(**SMALL)["diff"] == []
+    left = [
+        path.name
+        for path in cloud.folder.iterdir()
+        if path.name not in ("ca.pem", "server.pem", "service-account.json")
+    ]
+    assert left == []
+
+
+def test_each_kind_of_credentials(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = cloud.folder / "service-account.json"
+    token = cloud.world.settings.token
+    assert not cloud.run(**SMALL, auth_kind="serviceaccount", service_account_file=str(key)).get("failed")
+    monkeypatch.delenv("GCP_SERVICE_ACCOUNT_FILE")
+    contents = {"auth_kind": "serviceaccount", "service_account_contents": key.read_text()}
+    assert not cloud.run(**{**SMALL, "iap": False}, **contents).get("failed")
+    assert not cloud.run(**SMALL, auth_kind="accesstoken", access_token=token).get("failed")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
+    assert not cloud.run(**SMALL, auth_kind="application").get("failed")
+    wrong = cloud.run(**SMALL, auth_kind="accesstoken", access_token="wrong-token")
+    assert "credentials" in wrong["msg"]
+    assert "wrong-token" not in str(wrong)
+    broken = cloud.folder / "broken.json"
+    broken.write_text('{"private_key": "very-secret"}')
+    said = cloud.run(**SMALL, auth_kind="serviceaccount", service_account_file=str(broken))
+    assert "credentials of the kind serviceaccount" in said["msg"]
+    assert "very-secret" not in str(said)
+    nothing = cloud.run(**SMALL, auth_kind="serviceaccount")
+    assert "gcp_infra_service_account_file" in nothing["msg"]
+
+
+def test_declarations_that_cannot_be_right(cloud: Cloud) -> None:
+    cases: list[tuple[dict[str, t.Any], str]] = [
+        ({"name": "Mesh_1"}, "gcp_infra_name 'Mesh_1'"),
+        ({"pod_range": "10.10.0.0/16"}, "overlap"),
+        ({"subnet": "mine"}, "without its network"),
+        ({"vms": [{**VMS, "workload_group": "app"}]}, "namespace/name"),
+        ({"vms": [VMS, VMS]}, "declared twice"),
+        ({"auth_kind": "password"}, "auth_kind password"),
+        ({"vms": [{"name": "app"}]}, "missing required arguments"),
+    ]
+    for changes, words in cases:
+        result = cloud.run(**changes)
+        assert words in result.get("msg", ""), (changes, result)
+    assert cloud.world.requests == []
+    assert DECLARED
