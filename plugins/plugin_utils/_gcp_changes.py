@@ -239,6 +239,10 @@ def _autoscaler(scene: Scene) -> list[Call]:
 
 
 Method = t.Callable[[Scene], list[Call]]
+_OF_FIREWALL = (
+    *("priority", "disabled", "allowed", "denied", "description"),
+    *("sourceRanges", "sourceTags", "targetTags", "destinationRanges"),
+)
 _FIELDS: dict[str, dict[str, Method]] = {
     "service_account": {"displayName": _display_name},
     "project_role": {},
