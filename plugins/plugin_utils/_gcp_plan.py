@@ -82,7 +82,9 @@ def plan(
     leftovers.sort(key=lambda resource: ORDER.index(resource.key.kind), reverse=True)
     result.steps += [Step("remove", resource.key, found=resource) for resource in leftovers]
     clusters = {
-        (step.action, f"{step.key.location}/{step.key.name}") for step in result.steps if step.key.kind == "cluster"
+        (step.action, f"{step.key.location}/{step.key.name}")
+        for step in result.steps
+        if step.key.kind == "cluster" and step.action != "change"
     }
     for step in result.steps:
         step.along = step.key.kind == "node_pool" and (step.action, step.key.location) in clusters

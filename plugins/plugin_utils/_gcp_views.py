@@ -110,7 +110,7 @@ def _node_pool(body: Body) -> View:
         "serviceAccount": config.get("serviceAccount"),
         "labels": {key: value for key, value in (config.get("labels") or {}).items() if not key.startswith("goog")},
         "tags": sorted(config.get("tags") or []),
-        "workloadMetadata": (config.get("workloadMetadataConfig") or {}).get("mode"),
+        "workloadMetadata": (config.get("workloadMetadataConfig") or {}).get("mode") == "GKE_METADATA",
         "autoRepair": bool(management.get("autoRepair")),
         "autoUpgrade": bool(management.get("autoUpgrade")),
     }

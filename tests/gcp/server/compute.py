@@ -174,9 +174,11 @@ class Compute:
 
         def gone() -> None:
             self.state.things.pop(f"compute:{path}", None)
-            for name, other in list(self.state.things.items()):
-                if other.get("madeBy") == path or (other.get("users") == [path]):
-                    del self.state.things[name]
+            machines = {name for name, other in self.state.things.items() if other.get("madeBy") == path}
+            owners = {path} | {name.removeprefix("compute:") for name in machines}
+            disks = {name for name, other in self.state.things.items() if owners & set(other.get("users", []))}
+            for name in machines | disks:
+                del self.state.things[name]
 
         return self._begin(path, "delete", gone)
 

@@ -159,3 +159,12 @@ def test_every_resource_is_in_the_list_of_costs() -> None:
     charged = {"cluster", "node pool", "instance", "instance group", "router"}
     assert free | charged == {resource.key.kind.replace("_", " ") for resource in wanted}
     assert not free & charged
+
+
+def test_a_cluster_and_its_nodes_are_changed_each_by_itself() -> None:
+    found = there(declaration())
+    plan = planned(declaration(cluster={"release_channel": "RAPID"}, nodes={"count": 5}), found)
+    assert [(step.action, step.key.kind, step.along) for step in plan.steps] == [
+        ("change", "cluster", False),
+        ("change", "node_pool", False),
+    ]
