@@ -33,7 +33,7 @@ test: bootstrap ## All tests: lint, types, sanity, unit, artifact, lab, molecule
 
 ##@ The tests, one by one
 
-CHECKS = lint types docs-check $(addprefix sanity-,$(newest_of_each_core)) $(addprefix unit-,$(matrix)) artifact-check
+CHECKS = lint types docs-check $(addprefix sanity-,$(newest_of_each_core)) $(addprefix unit-,$(matrix)) test-gcp artifact-check
 
 .PHONY: checks
 checks: bootstrap ## Everything of `make test` that needs no lab
@@ -61,6 +61,10 @@ unit: artifact ## Unit tests on the built artifact, with each ansible-core and P
 unit-%:
 	@cd "$(installed)/ansible_collections/hybridmesh/istio" && PYTHONDONTWRITEBYTECODE=1 \
 	  $(CURDIR)/$(STAGE) unit-$* "unit tests on the built artifact" $(CURDIR)/tools/with $* pytest -q -p no:cacheprovider tests/unit
+
+.PHONY: test-gcp
+test-gcp: ## Infrastructure in Google Cloud, against a local server that validates by Google's documents
+	@$(STAGE) test-gcp "tests/gcp: google.cloud's modules against a local server" $(WITH_RUN) pytest -q -p no:cacheprovider tests/gcp
 
 .PHONY: artifact
 artifact: ## Build the collection and install it outside the checkout
