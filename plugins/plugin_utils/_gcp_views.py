@@ -86,7 +86,8 @@ def _cluster(body: Body) -> View:
         "releaseChannel": (body.get("releaseChannel") or {}).get("channel"),
         "privateNodes": bool(private.get("enablePrivateNodes")),
         "privateEndpoint": bool(private.get("enablePrivateEndpoint")),
-        "controlPlaneRange": private.get("masterIpv4CidrBlock"),
+        # Google says something of it for public nodes, too.
+        "controlPlaneRange": private.get("masterIpv4CidrBlock") if private.get("enablePrivateNodes") else None,
         "authorizedRanges": sorted(block["cidrBlock"] for block in authorized.get("cidrBlocks") or [])
         if authorized.get("enabled")
         else None,

@@ -125,7 +125,9 @@ def test_from_an_empty_project_and_back(lab: Lab, world: World, tmp_path: pathli
         assert not world.refused, world.refused
         assert run.code == 0, run.output
         assert world.settings.token not in run.output
-        assert "[WARNING]" not in run.output, run.output
+        # What google.cloud itself imports is deprecated in the newest ansible-core.
+        output = run.output.replace("[WARNING]: Deprecation warnings can be disabled", "")
+        assert "[WARNING]" not in output, run.output
         return run
 
     assert (PROJECT / "site.yml").exists()
