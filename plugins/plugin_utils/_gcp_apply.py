@@ -66,13 +66,16 @@ class Applier:
             else:
                 self._module(wanted, "present", what)
         except _gcp_errors.GcpError as error:
-            if error.status != 409:
+            if error.status not in (0, 409):
                 raise
-            # Made in the meantime: by a run that was cut off, or by a request whose answer got lost.
+            # Made in the meantime, by a run that was cut off; or all the same, by a request whose answer got lost.
             there = self.reader.one(step.key)
+            if there is None and not error.status:
+                raise self._lost(step, what, error) from error
             if there is None or not is_ours(there, self.google.target.name):
                 raise
-            return
+            if kind != "cluster":
+                return
         there = self.reader.one(step.key)
         if there is None:
             raise self._lost(step, what)
@@ -89,11 +92,14 @@ class Applier:
         ]
         return {**copy.deepcopy(wanted.body), **({"nodePools": pools} if pools else {})}
 
-    def _lost(self, step: Step, what: str) -> _gcp_errors.GcpError:
+    def _lost(self, step: Step, what: str, known: _gcp_errors.GcpError | None = None) -> _gcp_errors.GcpError:
         """google.cloud takes an operation that failed for one that succeeded; so what it made is looked for."""
         kind = KINDS[step.key.kind]
         error = self.google.last_error(step.key.kind, step.key.location, step.key.name) if kind.scope else None
-        return _gcp_errors.failed(what, self.project, error or {"message": "it is not there afterwards"})
+        if known is not None and not error:
+            return known
+        wrong = "there" if step.action == "remove" else "not there"
+        return _gcp_errors.failed(what, self.project, error or {"message": f"it is {wrong} afterwards"})
 
     def _remove(self, step: Step) -> None:
         found = t.cast(Resource, step.found)
