@@ -287,6 +287,10 @@ def test_nothing_is_left(bare: tuple[Lab, t.Any]) -> None:
     differing = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     # What the sidecar itself writes anew is not the application's.
     assert {key for key in differing if "demo" in key} == set()
-    assert {key for key in differing if not key.startswith(("/etc/certs/", "/etc/istio/", "/var/lib/istio/"))} == set()
+    assert {
+        key
+        for key in differing
+        if not key.startswith(("/etc/certs/", "/etc/hybridmesh/", "/etc/istio/", "/var/lib/istio/"))
+    } == set()
     becomes(str({V2}), lambda: str(from_machine(lab, "vm1", "http://localhost:10000/")))
     assert lab.ssh("vm1", "systemctl is-active lab-app").strip() == "active"

@@ -40,16 +40,9 @@ GROUPS = [
     group("envoydummy", "chapter10-sa", "v2", service=SERVICE),
     group("envoydummy-v3", "chapter10-v3-sa", "v3"),
 ]
-INVENTORY = {
-    "mesh_vms": {
-        "children": {
-            "newer_vms": {
-                "hosts": {"vm3": {}},
-                "vars": {"mesh_workload_group": "chapter10vm/envoydummy-v3", "demo_app_vm_version": "v3"},
-            }
-        }
-    }
-}
+# As variables of the host: those of a group in a file are weaker than the lab's group_vars/all.
+NEWER = {"mesh_workload_group": "chapter10vm/envoydummy-v3", "demo_app_vm_version": "v3"}
+INVENTORY = {"mesh_vms": {"hosts": {"vm3": NEWER}}}
 VERSION_RULES: dict[str, t.Any] = {
     "routes": [
         {
