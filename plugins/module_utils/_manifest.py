@@ -17,7 +17,14 @@ try:
 
     # The C parser is 20 times as fast, and Istio's definitions are a megabyte.
     _Loader: t.Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    _Dumper: t.Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    _Dumper: t.Any = type("_Dumper", (getattr(yaml, "CSafeDumper", yaml.SafeDumper),), {})
+    # What is of several lines is written as such, or its diff can't be read.
+    _Dumper.add_representer(
+        str,
+        lambda dumper, text: dumper.represent_scalar(
+            "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+        ),
+    )
 except ImportError:  # _connection reports it, with what to do
     pass
 

@@ -274,7 +274,6 @@ prometheus_rules:
 """
 
 import secrets
-import string
 import time
 import typing as t
 
@@ -359,9 +358,7 @@ class Run:
 
     def _key(self) -> Object:
         """The Secret that is there, or a new one."""
-        new = _observability_kiali.signing_key(
-            self.params, "".join(secrets.choice(string.ascii_letters) for _ in range(32))
-        )
+        new = _observability_kiali.signing_key(self.params, secrets.token_hex(16))
         live = self.applier.get(_manifest.ref(new))
         return new if live is None or not is_ours(live) else dict(new, data=live.get("data") or new["data"])
 
@@ -548,7 +545,8 @@ OPTIONS: dict[str, t.Any] = {
     "prometheus_url": {"type": "str"},
     "discovery_image": {"type": "str", "default": "docker.io/library/python:3.13.7-alpine"},
     "image_pull_policy": {"type": "str", "choices": ["Always", "IfNotPresent", "Never"], "default": "IfNotPresent"},
-    "image_pull_secrets": {"type": "list", "elements": "str", "default": []},
+    # Names, which are no secrets.
+    "image_pull_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
     "node_selector": {"type": "dict", "default": {}},
     "tolerations": {"type": "list", "elements": "dict", "default": []},
     "resources": {"type": "dict", "default": {"requests": {"cpu": "100m", "memory": "512Mi"}}},

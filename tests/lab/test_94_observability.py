@@ -85,6 +85,8 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def watched(mesh: Lab) -> t.Iterator[Prometheus]:
+    if made(mesh):
+        assert play(mesh, observability_state="absent").code == 0
     check = play(mesh, "--check", "--diff")
     assert check.code == 0, check.output
     assert "would create Deployment observability/prometheus" in check.words

@@ -151,7 +151,9 @@ def test_what_there_is_and_what_comes_and_goes():
         events(("ADDED", three), ("DELETED", one), ("MODIFIED", dict(two, status={"x": 1})), ("BOOKMARK", bookmark)),
         events(("ERROR", {"kind": "Status", "code": 410})),
     )
-    follower = machines.Follower(api, lambda: seen.append(sorted(name for _space, name in follower.entries)))
+    followers = []
+    follower = machines.Follower(api, lambda: seen.append(sorted(name for dummy, name in followers[0].entries)))
+    followers.append(follower)
     assert follower.list() == "7"
     assert api.queries[1]["continue"] == "next"
     assert follower.watch("7") == "99"
