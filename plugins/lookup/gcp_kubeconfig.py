@@ -45,9 +45,8 @@ options:
     env:
       - name: GCP_PROJECT
   auth_kind:
-    description: Where the credentials come from.
+    description: Where the credentials come from - V(application), V(serviceaccount), V(machineaccount) or V(accesstoken).
     type: str
-    choices: [application, machineaccount, serviceaccount, accesstoken]
     env:
       - name: GCP_AUTH_KIND
   service_account_email:

@@ -29,6 +29,9 @@ except ImportError as error:
     AUTH_ERRORS = WAY_ERRORS = ()
     IMPORT_ERROR = error
 
+_UNUSABLE: tuple[type[Exception], ...] = (ValueError, OSError, *AUTH_ERRORS)
+_NO_TOKEN: tuple[type[Exception], ...] = (*AUTH_ERRORS, *WAY_ERRORS)
+
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 # The variables that google.cloud reads, too.
 ENVIRONMENT = {
@@ -98,7 +101,7 @@ def credentials(options: t.Mapping[str, t.Any]) -> t.Any:
             contents = options["service_account_contents"]
             info = json.loads(contents) if isinstance(contents, str) else dict(contents)
             return service.from_service_account_info(info, scopes=SCOPES)
-    except (ValueError, OSError, *AUTH_ERRORS) as error:
+    except _UNUSABLE as error:
         # Never the error's own words: they may quote the key.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         raise MeshError(
@@ -130,7 +133,7 @@ def token(found: t.Any) -> str:
     try:
         if not found.valid:
             found.refresh(google.auth.transport.requests.Request())
-    except (*AUTH_ERRORS, *WAY_ERRORS) as error:
+    except _NO_TOKEN as error:
         raise MeshError(
             f"Google gave no token ({type(error).__name__})",
             "credentials that Google accepts",
