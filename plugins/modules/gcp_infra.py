@@ -106,7 +106,7 @@ options:
     type: dict
     description:
       - The GKE cluster. Null for none.
-    options:
+    suboptions:
       name:
         type: str
         default: cluster1
@@ -157,7 +157,7 @@ options:
     type: dict
     description:
       - The cluster's node pool.
-    options:
+    suboptions:
       name:
         type: str
         default: nodes
@@ -192,7 +192,7 @@ options:
         type: dict
         description:
           - From how many to how many it grows and shrinks, in each zone. Without it, it does not.
-        options:
+        suboptions:
           min:
             type: int
             required: true
@@ -209,7 +209,7 @@ options:
     default: []
     description:
       - Groups of virtual machines.
-    options:
+    suboptions:
       name:
         type: str
         required: true
@@ -235,7 +235,7 @@ options:
         type: dict
         description:
           - 'For VMs that come and go by themselves: an instance template, a managed group and an autoscaler.'
-        options:
+        suboptions:
           min:
             type: int
             required: true
@@ -357,7 +357,7 @@ options:
     default: []
     description:
       - Further firewall rules.
-    options:
+    suboptions:
       name:
         type: str
         required: true
