@@ -50,7 +50,7 @@ def remove(
     ]
     tags = [
         item
-        for item in installation.applier.list_kinds(_manifest.WEBHOOK_KINDS, _manifest.TAG)
+        for item in installation.applier.list_kinds((*_manifest.WEBHOOK_KINDS, ("v1", "Service")), _manifest.TAG)
         if _manifest.labels(item).get(REVISION) == (wanted.revision or "default")
     ]
     name = f"the control plane {wanted.name} in {wanted.namespace}"
@@ -81,7 +81,8 @@ def remove(
                 releases.append({"name": release.name, "namespace": release.namespace})
                 gone.append(Ref("helm.sh/v3", "Release", release.namespace, release.name))
     changes = [Change(item, "delete", {"metadata": {"name": item.name}}, None) for item in gone]
-    doomed = [item for item in installation.owned if item.get("kind") != "CustomResourceDefinition"]
+    # A tag carries the labels of the revision that had it first, wherever it leads to by now.
+    doomed = [item for item in installation.owned if _manifest.TAG not in _manifest.labels(item)]
     doomed += [item for item in tags if not _charts.release_of(item)]
     changes += [Change(_manifest.ref(item), "delete", _manifest.normalised(item), None) for item in _once(doomed)]
     marker = Ref("v1", "ConfigMap", wanted.namespace, marker_name(wanted.name))
