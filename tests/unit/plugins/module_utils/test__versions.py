@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
-from ansible_collections.hybridmesh.istio.plugins.module_utils._versions import judge_change, judge_skew, parse
+from ansible_collections.hybridmesh.istio.plugins.module_utils._versions import is_newer, judge_change, judge_skew, parse
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,16 @@ def test_all_proxies_outside_of_the_skew_are_listed() -> None:
 def test_proxies_of_unknown_version_are_told_and_do_not_stop() -> None:
     assert judge_skew("1.31.0", {"a": "unknown", "b": "1.31.0"}) == ["a"]
     assert judge_skew("latest", {"b": "1.31.0", "a": "1.1.0"}) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("version", "than", "newer"),
+    [
+        ("1.31.0", "1.30.3", True),
+        ("1.30.3", "1.31.0", False),
+        ("1.31.0-lab", "1.31.0", False),
+        ("latest", "1.30.3", False),
+    ],
+)
+def test_which_is_newer(version, than, newer):
+    assert is_newer(version, than) is newer
