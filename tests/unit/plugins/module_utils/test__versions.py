@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
-from ansible_collections.hybridmesh.istio.plugins.module_utils._versions import is_newer, judge_change, judge_skew, parse
+from ansible_collections.hybridmesh.istio.plugins.module_utils._versions import (
+    is_newer,
+    judge_change,
+    judge_skew,
+    parse,
+)
 
 
 @pytest.mark.parametrize(
