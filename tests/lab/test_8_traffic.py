@@ -76,9 +76,9 @@ def status_from(lab: Lab, machine: str, url: str) -> str:
     return lab.ssh(machine, f"curl -s -o /dev/null -m 5 -w '%{{http_code}}' {url} || true").strip()
 
 
-def becomes(wanted: str, ask: t.Callable[[], str]) -> None:
+def becomes(wanted: str, ask: t.Callable[[], str], seconds: float = 30) -> None:
     """Proxies learn of it some moments later."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + seconds
     while (found := ask()) != wanted:
         assert time.monotonic() < deadline, f"{found}, not {wanted}"
         time.sleep(0.5)
