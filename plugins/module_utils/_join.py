@@ -21,6 +21,7 @@ Config = t.Mapping[str, t.Any]
 CONFIG = _vm_files.STATE + "/join.json"
 # When the source was last read, in seconds since the epoch.
 JOINED = _vm_files.STATE + "/joined"
+LOCK = "/run/istio-join.lock"
 PROGRAM = "/usr/local/sbin/istio-join"
 LIBRARY = "/usr/local/lib/hybridmesh"
 UNITS = ("istio-join-guard.service", "istio-join.service", "istio-join-check.timer", "istio-join-check.service")

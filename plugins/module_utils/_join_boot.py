@@ -32,7 +32,6 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import (
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 
-LOCK = "/run/istio-join.lock"
 CAPTURE = "/usr/local/sbin/istio-capture"
 # The kernel's, where packets to anywhere would go; documentation addresses (RFC 5737) are never somebody's.
 ANYWHERE = "192.0.2.1"
@@ -329,7 +328,7 @@ def main(arguments: t.Sequence[str]) -> int:
         return 1
     if arguments[0] in ("guard", "unguard"):
         return JOBS[arguments[0]](config)
-    with open(LOCK, "w", encoding="ascii") as lock:
+    with open(_join.LOCK, "w", encoding="ascii") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (fcntl.LOCK_NB if arguments[0] == "check" else 0))
         except BlockingIOError:

@@ -34,6 +34,7 @@ OURS = (
     "/etc/systemd/system-preset/10-hybridmesh-join.preset",
     _join.PROGRAM,
     _join.LIBRARY,
+    _join.LOCK,
     "/etc/tmpfiles.d/hybridmesh-istio.conf",
     "/etc/logrotate.d/hybridmesh-istio",
     _vm_files.KEY,
