@@ -116,19 +116,22 @@ def _certificates(params: Params) -> list[Rule]:
 
 
 def _rose(metric: str, by: str) -> str:
-    """Whether a counter rose lately; also one that is there only since it did."""
-    window = _REJECTED_WINDOW
-    return f"sum by ({by}) (increase({metric}[{window}])) > 0 or sum by ({by}) ({metric} unless {metric} offset {window}) > 0"
+    return f"sum by ({by}) (increase({metric}[{_REJECTED_WINDOW}])) > 0"
 
 
 def _rejected() -> list[Rule]:
     by = "namespace, app, entry, pod, instance"
     proxy = "{{ $labels.namespace }}/{{ $labels.entry }}{{ $labels.pod }}"
     jobs = f'{{job=~"{MACHINES}|{PODS}"}}'
-    both = [
-        _rose(f"{metric}{jobs}", by)
-        for metric in ("envoy_cluster_manager_cds_update_rejected", "envoy_listener_manager_lds_update_rejected")
-    ]
+    both = []
+    for name in ("envoy_cluster_manager_cds_update_rejected", "envoy_listener_manager_lds_update_rejected"):
+        # A proxy that has only just started may have rejected something before it was scraped for the first time.
+        young = f"{name}{jobs} and on (instance) envoy_server_uptime{jobs} < 600"
+        both.append(f"{_rose(name + jobs, by)} or sum by ({by}) ({young}) > 0")
+    # istiod has this counter only since it was needed. One that Prometheus has only just begun to look at says nothing.
+    total = "pilot_total_xds_rejects"
+    new = f'{total} unless {total} offset 2m and on (instance) up{{job="{ISTIOD}"}} offset 2m'
+    counted = f"{_rose(total, 'type')} or sum by (type) (max_over_time(({new})[{_REJECTED_WINDOW}:1m])) > 0"
     return [
         _alert(
             "MeshConfigurationRejected",
@@ -141,7 +144,7 @@ def _rejected() -> list[Rule]:
         ),
         _alert(
             "MeshConfigurationRejectedByProxies",
-            _rose("pilot_total_xds_rejects", "type"),
+            counted,
             "warning",
             None,
             "Proxies reject what istiod sends ({{ $labels.type }})",
