@@ -33,7 +33,7 @@ test: bootstrap ## All tests: lint, types, sanity, unit, artifact, lab, molecule
 
 ##@ The tests, one by one
 
-CHECKS = lint types docs-check $(addprefix sanity-,$(newest_of_each_core)) $(addprefix unit-,$(matrix)) test-gcp artifact-check
+CHECKS = lint types docs-check release-check $(addprefix sanity-,$(newest_of_each_core)) $(addprefix unit-,$(matrix)) test-gcp artifact-check
 
 .PHONY: checks
 checks: bootstrap ## Everything of `make test` that needs no lab
@@ -131,6 +131,20 @@ docs: ## Write the README files of the roles, and the changelog
 .PHONY: docs-check
 docs-check: ## Are the generated texts up to date, and is all documentation well-formed?
 	@$(STAGE) docs-check "antsibull-docs, changelog, generated README files" $(WITH_TOOLS) tools/docs-check
+
+.PHONY: docs-site
+docs-site: ## The documentation as a web site, in docs/build
+	@$(STAGE) docs-site "a page for each plugin and role" $(WITH_TOOLS) tools/docs-site
+
+##@ Release
+
+.PHONY: release
+release: bootstrap ## Build the artifact of this commit into dist, the same bytes everywhere
+	@$(STAGE) release "the artifact of the commit" $(WITH_TOOLS) tools/release
+
+.PHONY: release-check
+release-check: ## Build the artifact twice, in different circumstances, and compare
+	@$(STAGE) release-check "the same bytes twice" $(WITH_TOOLS) tools/release --check
 
 ##@ Housekeeping
 
