@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import pathlib
-import runpy
 import shutil
 import subprocess
 import typing as t
@@ -45,13 +45,23 @@ class Seen:
         raise AssertionError(f"no {kind} of {host} within {DEADLINE} s: {self.events}")
 
 
+def source_main() -> t.Callable[..., t.Coroutine[t.Any, t.Any, None]]:
+    """The source's entry point. (runpy, as ansible-rulebook has it, stumbles over Ansible's own import hooks.)"""
+    spec = importlib.util.spec_from_file_location("workload_entries", SOURCE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    main: t.Callable[..., t.Coroutine[t.Any, t.Any, None]] = module.main
+    return main
+
+
 def play(scene: t.Callable[[Seen], t.Coroutine[t.Any, t.Any, None]], **arguments: t.Any) -> Seen:
     """Plays a scene while the source runs."""
     seen = Seen()
 
     async def both() -> None:
-        # As ansible-rulebook does it.
-        source = asyncio.create_task(runpy.run_path(str(SOURCE))["main"](seen, arguments))
+        source = asyncio.create_task(source_main()(seen, arguments))
         acting = asyncio.create_task(scene(seen))
         done, _pending = await asyncio.wait([source, acting], return_when=asyncio.FIRST_COMPLETED)
         source.cancel()
