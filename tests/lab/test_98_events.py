@@ -151,10 +151,13 @@ def test_refused_at_the_start(mesh: Lab, kubeconfig: str) -> None:
 
 @pytest.mark.skipif(not shutil.which("ansible-rulebook"), reason="ansible-rulebook is not installed (it needs Java)")
 def test_the_rulebook_diagnoses(mesh: Lab, kubeconfig: str, tmp_path: pathlib.Path) -> None:
-    inventory = Inventory(tmp_path, kubeconfig=kubeconfig)
+    # The folder: of a file alone, ansible-rulebook leaves the group_vars beside it behind.
+    place = tmp_path / "inventory"
+    place.mkdir()
+    inventory = Inventory(place, kubeconfig=kubeconfig)
     settings = tmp_path / "settings.yml"
     settings.write_text(f"mesh_kubeconfig: {os.environ['KUBECONFIG']}\nmesh_events_settle: 1\n")
-    command = ["ansible-rulebook", "--rulebook", "hybridmesh.istio.machines", "-i", str(inventory.path)]
+    command = ["ansible-rulebook", "--rulebook", "hybridmesh.istio.machines", "-i", str(inventory.path.parent)]
     output = tmp_path / "output"
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS}
     with output.open("w") as stream:
@@ -173,7 +176,7 @@ def test_the_rulebook_diagnoses(mesh: Lab, kubeconfig: str, tmp_path: pathlib.Pa
         running.wait(30)
     said = output.read_text()
     assert VM2 in said
-    assert said.count("PLAY RECAP") == 1, said
+    assert "Failed to connect" not in said, said
 
 
 async def _until(path: pathlib.Path, word: str, running: subprocess.Popen[bytes]) -> None:
