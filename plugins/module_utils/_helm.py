@@ -141,7 +141,7 @@ class Helm:
             "chart_ref": name,
             "chart_repo_url": repository,
             "chart_version": self.charts.version,
-            "values": release.values,
+            "release_values": release.values,
             "force": again,
         }
 

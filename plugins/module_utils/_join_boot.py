@@ -32,6 +32,9 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import (
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 
+# This is no module: systemd starts it, and what it says goes to the journal.
+# pylint: disable=ansible-bad-function
+
 CAPTURE = "/usr/local/sbin/istio-capture"
 # The kernel's, where packets to anywhere would go; documentation addresses (RFC 5737) are never somebody's.
 ANYWHERE = "192.0.2.1"

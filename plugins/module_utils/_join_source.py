@@ -20,6 +20,9 @@ import urllib.request
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _join
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 
+# This is part of no module, but of a program that systemd starts.
+# pylint: disable=ansible-bad-function
+
 # Seconds for each question.
 TIMEOUT = 10
 COMMAND_TIMEOUT = 60

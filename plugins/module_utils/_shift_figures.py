@@ -68,8 +68,8 @@ def read(clusters: str, stats: str, backends: t.Sequence[Backend], labels: t.Seq
         labels: the labels of each backend's subset.
     """
     count = len(backends)
-    found = Reading([{} for _ in backends], [{} for _ in backends], [None] * count, [None] * count)
-    health: list[dict[str, bool]] = [{} for _ in backends]
+    found = Reading([{} for _backend in backends], [{} for _backend in backends], [None] * count, [None] * count)
+    health: list[dict[str, bool]] = [{} for _backend in backends]
     for line in clusters.splitlines():
         if not line.startswith("outbound|"):
             continue
@@ -106,8 +106,8 @@ def _place(cluster: str, backends: t.Sequence[Backend]) -> int | None:
 
 
 def _read_times(found: Reading, stats: str, backends: t.Sequence[Backend], labels: t.Sequence[dict[str, str]]) -> None:
-    own: list[Buckets] = [{} for _ in backends]
-    istio: list[Buckets] = [{} for _ in backends]
+    own: list[Buckets] = [{} for _backend in backends]
+    istio: list[Buckets] = [{} for _backend in backends]
     for line in stats.splitlines():
         name, brace, rest = line.partition("{")
         if not brace or name not in (_TIMES, _ISTIO_TIMES):
@@ -229,7 +229,7 @@ class Ledger:
     """
 
     def __init__(self, backends: int) -> None:
-        self.figures = [Figures() for _ in range(backends)]
+        self.figures = [Figures() for _backend in range(backends)]
         self._last: dict[str, Reading] = {}
 
     def add(self, proxy: str, reading: Reading) -> None:

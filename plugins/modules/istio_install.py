@@ -215,7 +215,7 @@ releases:
     chart_version:
       description: Version of the chart.
       type: str
-    values:
+    release_values:
       description: Values for the chart.
       type: dict
     force:

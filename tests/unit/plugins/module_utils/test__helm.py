@@ -66,7 +66,7 @@ def test_the_options_of_the_task(tmp_path):
         "chart_ref": "istiod",
         "chart_repo_url": "https://charts.example",
         "chart_version": "1.31.0",
-        "values": {"a": 1},
+        "release_values": {"a": 1},
         "force": False,
     }
 
