@@ -144,7 +144,7 @@ def test_refused_at_the_start(mesh: Lab, kubeconfig: str) -> None:
         await asyncio.sleep(DEADLINE)
 
     with pytest.raises(Exception, match="Next step: "):
-        play(scene, kubeconfig=kubeconfig, host="https://10.88.0.10:6443", api_key="nobody")
+        play(scene, kubeconfig=kubeconfig, api_key="nobody")
     with pytest.raises(Exception, match="the arguments setle"):
         play(scene, kubeconfig=kubeconfig, setle=1)
 
