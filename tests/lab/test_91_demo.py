@@ -40,11 +40,12 @@ KINDS += ",gateways.networking.istio.io,virtualservices"
 
 
 def in_the_cluster(lab: Lab) -> set[str]:
-    """All objects of these kinds, but for what Kubernetes and Istio put into a namespace by themselves."""
+    """All objects of these kinds, but for what Kubernetes and Istio put into a namespace by themselves, and jobs' own accounts."""
     items = json.loads(lab.kubectl("get", KINDS, "-A", "-o", "json"))["items"]
     return {
         "{} {}/{}".format(item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"])
         for item in items
+        if "hybridmesh" not in (item["metadata"]["name"], item["metadata"].get("namespace"))
     }
 
 

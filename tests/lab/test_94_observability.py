@@ -128,10 +128,8 @@ def test_metrics_of_machines_and_pods_arrive(watched: Prometheus) -> None:
         assert names <= set(left)
         assert all(0 < seconds <= 86400 for seconds in left.values()), left
         assert set(watched.query(f'max by ({by}) (envoy_server_live{{job="{job}"}})', by).values()) == {1}
-    # Both machines, the gateway's Pods and the workbench at the least.
-    proxies = watched.query('pilot_xds{job="istiod"}', "version")
-    assert set(proxies) == {"1.31.0-lab"}
-    assert proxies["1.31.0-lab"] >= 4
+    # Both machines and the gateway's Pods at the least. A Pod that was there before an upgrade has a proxy of the old version.
+    assert watched.query('pilot_xds{job="istiod"}', "version")["1.31.0-lab"] >= 3
     labels = watched.get("query", query=f'up{{entry="{ENTRIES["vm1"]}"}}')["result"][0]["metric"]
     expected = {
         "namespace": "chapter10vm",
