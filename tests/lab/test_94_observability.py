@@ -291,7 +291,8 @@ def test_configuration_that_is_rejected(watched: Prometheus) -> None:
     assert not told & watched.firing()
     watched.lab.apply(REFUSED_BY_ENVOY)
     try:
-        watched.wait("both machines reject it", lambda: told <= watched.firing())
+        # A counter that istiod has only from now on says nothing before Prometheus has looked at istiod for two minutes.
+        watched.wait("both machines reject it", lambda: told <= watched.firing(), 240)
     finally:
         watched.lab.kubectl("delete", "envoyfilter", *GROUP, "refused")
 
