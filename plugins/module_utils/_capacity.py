@@ -73,8 +73,9 @@ def survey(
 
     Returns:
         `vms`: by name, with `entry` (or null), `connected`, `healthy` (null without a probe), `checked` (has a probe),
-        `serving`, `drained`, `services`, `outdated` (why the entry has to be made anew, or null) and `mute` (whether it holds no
-        report of its health, though it should by now);
+        `serving`, `drained`, `services`, `outdated` (why the entry has to be made anew, or null), `mute` (whether it holds no
+        report of its health, though it should by now) and `report_within` (seconds within which the first report is still to
+        be expected, or null);
         `services`: by name, with `total` and `serving` VMs.
     """
     by_service = selectors(services)
@@ -95,7 +96,7 @@ def survey(
     of_vms: dict[tuple[str, str, str], _workload_entry.Entry] = {}
     for entry in sorted(entries, key=lambda item: item.connected):
         of_vms[entry.namespace, entry.group, entry.address] = entry
-    result = {}
+    result: dict[str, dict[str, t.Any]] = {}
     for vm in vms:
         found = of_vms.get((vm["namespace"], vm["group"], vm["address"] or ""))
         group = groups.get((vm["namespace"], vm["group"]))
@@ -108,23 +109,39 @@ def survey(
             "drained": bool(found and is_drained(found)),
             "services": sorted(serving_at.get(f"{found.namespace}/{found.name}", [])) if found else [],
             "outdated": _outdated(vm, found, group) if found and group else None,
-            "mute": bool(found and _is_mute(found, now)),
+            "mute": False,
+            "report_within": None,
         }
+        if found and found.health_checked and found.connected and found.healthy is None:
+            left = first_report(group) - (_workload_entry.seconds_since(found.connected_at, now) or 0)
+            result[vm["name"]].update({"mute": True} if left < 0 else {"report_within": left})
     return {"vms": result, "services": counts}
 
 
-def _is_mute(entry: _workload_entry.Entry, now: datetime.datetime) -> bool:
-    age = _workload_entry.seconds_since(entry.connected_at, now)
-    return entry.health_checked and entry.connected and entry.healthy is None and (age or 0) > _FIRST_REPORT
+# Added to the time in which a sidecar's probe comes to its first result, for the way to istiod and for the entry, in seconds.
+_REPORT_UNDER_WAY = 20.0
+
+
+def first_report(group: Mapping | None) -> float:
+    """Seconds within which a sidecar reports its health after it connected.
+
+    The names and defaults are those of Istio's ReadinessProbe (networking.istio.io/v1, WorkloadGroup).
+    """
+    probe = ((group or {}).get("spec") or {}).get("probe") or {}
+    times = max(probe.get("successThreshold") or 1, probe.get("failureThreshold") or 3)
+    each = max(probe.get("periodSeconds") or 10, probe.get("timeoutSeconds") or 1)
+    return float((probe.get("initialDelaySeconds") or 0) + times * each) + _REPORT_UNDER_WAY
+
+
+def undecided(known: Mapping, running: t.Iterable[str]) -> dict[str, float]:
+    """VMs whose sidecar runs and may still report its health, with the seconds within which it does."""
+    left = {name: known["vms"][name]["report_within"] for name in running}
+    return {name: seconds for name, seconds in left.items() if seconds is not None}
 
 
 def _outdated(vm: Mapping, entry: _workload_entry.Entry, group: Mapping) -> str | None:
     finding = _workload_entry.differences(expectation_from(vm, group), entry)
     return finding[1] if finding and finding[0] in _OUTDATED else None
-
-
-# A sidecar reports its first probe well within this time, in seconds.
-_FIRST_REPORT = 60
 
 
 def to_mend(known: Mapping, running: t.Iterable[str]) -> dict[str, list[str]]:

@@ -47,6 +47,8 @@ options:
     description:
       - Names of those whose sidecar runs. Where such a one has no entry, or one that is not as its group says, it is among
         those to be restarted, too, and RV(mend) tells why.
+      - Where one has connected a moment ago and has not reported its health yet, this is waited for, as long as its group's probe may
+        take. A report that does not come has been lost, and only a restart makes the sidecar repeat it.
     type: list
     elements: str
     default: []
@@ -100,8 +102,9 @@ RETURN = r"""
 vms:
   description:
     - By name, C(entry) (name or null), C(connected), C(healthy) (null without a probe), C(checked) (there is a probe),
-      C(serving), C(drained) (by this collection), C(services), C(outdated), why the entry has to be made anew, and
-      C(mute), whether it holds no report of its health, though it should by now.
+      C(serving), C(drained) (by this collection), C(services), C(outdated), why the entry has to be made anew,
+      C(mute), whether it holds no report of its health, though it should by now, and C(report_within), in how many seconds
+      the first one is to be expected, or null.
   returned: always
   type: dict
 seen:
@@ -164,6 +167,16 @@ def read(cluster: Cluster, vms: t.Sequence[t.Mapping[str, t.Any]], running: t.Co
     return _capacity.survey(vms, entries, services, groups, now, running)
 
 
+def settled(cluster: Cluster, vms: t.Sequence[t.Mapping[str, t.Any]], running: t.Collection[str]) -> dict[str, t.Any]:
+    """What `read` returns, as soon as no running sidecar may still report its health for the first time."""
+    while True:
+        known = read(cluster, vms, running)
+        left = _capacity.undecided(known, running)
+        if not left:
+            return known
+        time.sleep(min(2.0, max(left.values()) + 0.1))
+
+
 def seen(
     cluster: Cluster, workload: t.Mapping[str, t.Any] | None, vms: t.Sequence[t.Mapping[str, t.Any]]
 ) -> dict[str, bool] | None:
@@ -190,7 +203,7 @@ def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
         if not namespace:
             raise MeshError(f"the group of {vm['name']} is {group!r}", "namespace/name", "set mesh_workload_group so")
         vms.append(dict(vm, namespace=namespace, group=group))
-    known = read(cluster, vms, params["running"])
+    known = settled(cluster, vms, params["running"])
     mend = _capacity.to_mend(known, params["running"])
     names = [vm["name"] for vm in vms]
     asked = set(names if params["restart"] is None else params["restart"]) | set(mend)

@@ -91,6 +91,36 @@ def test_an_entry_without_a_report_of_its_health():
     found = survey(entry(1, None), entry(2, None, probe=False), entry(3, "False"))
     assert [found["vms"][name]["mute"] for name in ("vm1", "vm2", "vm3")] == [True, False, False]
     assert list(_capacity.to_mend(found, ["vm1", "vm2", "vm3"])) == ["vm1"]
+    assert _capacity.undecided(found, ["vm1", "vm2", "vm3"]) == {}
+
+
+def survey_after(seconds, healthy=None, probe=None):
+    """Of a machine that connected some seconds ago."""
+    now = datetime.datetime(2026, 11, 24, 10, tzinfo=datetime.UTC) + datetime.timedelta(seconds=seconds)
+    group = {"metadata": {"name": "billing"}, "spec": {"probe": probe or {}, "template": {}}}
+    return _capacity.survey([vm(1)], [entry(1, healthy)], [SERVICE], {("shop", "billing"): group}, now)
+
+
+@pytest.mark.parametrize(
+    ("probe", "seconds"),
+    [
+        ({}, 50),
+        ({"periodSeconds": 2, "failureThreshold": 4, "initialDelaySeconds": 5}, 33),
+        ({"periodSeconds": 1, "timeoutSeconds": 7, "successThreshold": 5}, 55),
+    ],
+)
+def test_a_report_that_may_still_come_is_waited_for(probe, seconds):
+    soon, late = survey_after(seconds - 1, None, probe), survey_after(seconds + 1, None, probe)
+    assert _capacity.undecided(soon, ["vm1"]) == {"vm1": 1.0}
+    assert _capacity.undecided(soon, []) == {}
+    assert _capacity.to_mend(soon, ["vm1"]) == {}
+    assert _capacity.undecided(late, ["vm1"]) == {}
+    assert "no report" in _capacity.to_mend(late, ["vm1"])["vm1"][0]
+
+
+@pytest.mark.parametrize("healthy", ["True", "False"])
+def test_a_report_that_came_is_not_waited_for(healthy):
+    assert _capacity.undecided(survey_after(1, healthy), ["vm1"]) == {}
 
 
 def names(*numbers):
