@@ -95,6 +95,11 @@ molecule-%:
 test-lab: ## tests/lab with the installed artifact, on the lab
 	@$(STAGE) test-lab "tests/lab with the installed artifact" tools/test-lab "$(installed)"
 
+.PHONY: test-slow
+test-slow: bootstrap artifact ## Application, shifts, Prometheus and Google Cloud, on the lab (half an hour; not part of make test)
+	@$(STAGE) lab "the lab: builds what is not in the cache yet, and starts the machines" $(MAKE) --no-print-directory lab
+	@$(STAGE) test-slow "tests/lab/slow with the installed artifact" tools/test-lab "$(installed)" --slow
+
 .PHONY: test-faults
 test-faults: bootstrap artifact ## Faults on the lab: first start, day 2, diagnosis (an hour; not part of make test)
 	@$(STAGE) lab "the lab: builds what is not in the cache yet, and starts the machines" $(MAKE) --no-print-directory lab

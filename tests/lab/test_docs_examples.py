@@ -19,7 +19,7 @@ DOCS = ROOT / "docs"
 PLUGINS = "ansible_collections.hybridmesh.istio.plugins"
 PAGES = ["bootstrap.md", "verify.md"]
 # What their examples do is in a test of their own.
-ELSEWHERE = {"observability.md": "test_94_observability.py"}
+ELSEWHERE = {"observability.md": "slow/test_observability.py"}
 EXAMPLES = [
     "lookup.sidecar_bootstrap",
     "lookup.sidecar_token",

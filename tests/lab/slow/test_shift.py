@@ -12,10 +12,10 @@ import typing as t
 
 import pytest
 
-from .conftest import Lab, Run
-from .test_2_bad_input import refused
-from .test_4_rights import Job
-from .traffic import SERVICE, Traffic
+from ..conftest import Lab, Run
+from ..test_2_bad_input import refused
+from ..test_4_rights import Job
+from ..traffic import SERVICE, Traffic
 
 SHIFT = "playbooks/shift.yml"
 MACHINES = ("vm1", "vm2")

@@ -20,9 +20,9 @@ import typing as t
 import pytest
 import yaml
 
-from .conftest import ADDRESSES, PROJECT, Lab
+from ..conftest import ADDRESSES, PROJECT, Lab
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from gcp.server.front import World  # noqa: E402

@@ -19,8 +19,8 @@ import yaml
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _observability_config, _observability_rules
 from ansible_collections.hybridmesh.istio.plugins.modules import observability
 
-from .conftest import Lab, Run
-from .test_4_rights import Job
+from ..conftest import Lab, Run
+from ..test_4_rights import Job
 
 PLAYBOOK = "playbooks/observability.yml"
 SPACE = "observability"

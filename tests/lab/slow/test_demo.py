@@ -12,8 +12,8 @@ import typing as t
 import pytest
 import yaml
 
-from .conftest import Lab, Run
-from .demo import (
+from ..conftest import Lab, Run
+from ..demo import (
     MACHINES,
     PLAYBOOK,
     PODS,
@@ -26,10 +26,10 @@ from .demo import (
     from_pod,
     weights_at_the_ingress,
 )
-from .interrupted import reboot
-from .test_2_bad_input import refused
-from .test_4_rights import Job
-from .test_8_traffic import becomes, made
+from ..interrupted import reboot
+from ..test_2_bad_input import refused
+from ..test_4_rights import Job
+from ..test_8_traffic import becomes, made
 
 VMS = ("vm1", "vm2")
 REQUESTS = 1000
