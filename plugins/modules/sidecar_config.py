@@ -117,7 +117,7 @@ options:
     default: false
   token:
     description:
-      - The service account token to put in place, for its owner only. Other options are not allowed beside it.
+      - The service account token to put in place, for its owner only; with O(files), together with them.
       - Refused unless the connection pipelines, since Ansible would write the token to temporary files otherwise.
     type: str
 attributes:
@@ -183,26 +183,27 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import _atomic, _
 TOKEN_FOLDER = _vm_files.FOLDERS[-1]
 
 
-def write_token(module: AnsibleModule) -> None:
-    """Puts the token in place, and ends the module."""
-    folder = TOKEN_FOLDER
-    content = module.params["token"]
-    if not content.strip():
-        module.fail_json(msg="token: it is empty; the lookup sidecar_token makes none in check mode")
+def token_changes(token: str | None) -> list[_atomic.Change]:
+    """What there is to do so that the token lies in its place.
+
+    Raises:
+        ValueError: it is empty.
+    """
+    if token is None:
+        return []
+    if not token.strip():
+        raise ValueError("token: it is empty; the lookup sidecar_token makes none in check mode")
     changes = [
-        _atomic.compare_folder(folder.path, folder.owner, folder.mode),
-        _atomic.compare_file(_vm_files.TOKEN, content, _vm_files.USER, 0o600),
+        _atomic.compare_folder(TOKEN_FOLDER.path, TOKEN_FOLDER.owner, TOKEN_FOLDER.mode),
+        _atomic.compare_file(_vm_files.TOKEN, token, _vm_files.USER, 0o600),
     ]
-    todo = [change for change in changes if change is not None]
-    if todo and not module.check_mode:
-        _atomic.apply(todo)
-    module.exit_json(changed=bool(todo), files=[change.path for change in todo], effects=[], reasons=[])
+    return [change for change in changes if change is not None]
 
 
 def describe(change: _atomic.Change) -> dict[str, t.Any]:
     """One change as Ansible shows it with --diff."""
     header = f"{change.path} ({change.owner}, {change.mode:04o})"
-    if change.after is None:
+    if change.after is None or change.path == _vm_files.TOKEN:
         return {"prepared": f"{header}: {change.what}\n"}
     return {
         "before_header": header,
@@ -214,8 +215,10 @@ def describe(change: _atomic.Change) -> dict[str, t.Any]:
 
 def configure(module: AnsibleModule) -> dict[str, t.Any]:
     """Compares, writes unless in check mode, and says what there is to tell."""
+    token = token_changes(module.params["token"])
     found = _vm_config.compare(module.params)
-    changes = found.changes
+    known = {change.path for change in found.changes}
+    changes = [*found.changes, *(change for change in token if change.path not in known)]
     if found.effects and (found.recorded or "").split() != found.effects:
         # Written first: should this run end here, the next one knows what is left to do.
         text = "\n".join(found.effects) + "\n"
@@ -247,14 +250,11 @@ def main() -> None:
             token={"type": "str", "no_log": True},
         ),
         required_by={"files": ["capture"]},
-        mutually_exclusive=[["token", "files"]],
         supports_check_mode=True,
     )
     if module.params["files"] and not module.params["address"] and not module.params["image"]:
         module.fail_json(msg="missing parameter(s) required by 'files': address")
     try:
-        if module.params["token"] is not None:
-            write_token(module)
         module.exit_json(**configure(module))
     except KeyError as error:
         module.fail_json(msg=f"files: {error.args[0]} is missing; give all that the lookup sidecar_bootstrap returns")

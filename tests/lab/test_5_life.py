@@ -257,6 +257,27 @@ def test_no_secret_lies_in_a_file_where_pipelining_is_off(mesh: Lab) -> None:
     assert not any("PUT" in task for task in carrying), carrying
 
 
+def test_no_secret_lies_in_a_file_or_is_shown_where_it_comes_with_the_files(mesh: Lab) -> None:
+    try:
+        # Both to be written in one task, whose differences are shown.
+        mesh.ssh("vm1", "rm /var/run/secrets/tokens/istio-token; echo >> /etc/istio/config/mesh")
+        run = succeeded(
+            mesh.playbook(
+                "playbooks/onboard.yml",
+                *("--limit", "vm1", "--diff", "-vvvv"),
+                environment={"ANSIBLE_PIPELINING": "0", "ANSIBLE_SSH_PIPELINING": "0"},
+            )
+        )
+    finally:
+        succeeded(mesh.playbook("playbooks/onboard.yml"))
+    tasks = re.split(r"^TASK \[", run.output, flags=re.MULTILINE)
+    writing = [task for task in tasks if "Configure | Write the sidecar's files" in task.split("\n", 1)[0]]
+    assert "+++ after: /etc/istio/config/mesh" in writing[0]
+    assert "/var/run/secrets/tokens/istio-token (istio-proxy, 0600): create" in writing[0], writing
+    assert "PUT" not in writing[0]
+    assert mesh.ssh("vm1", "cat /var/run/secrets/tokens/istio-token").strip() not in run.output
+
+
 def test_renew_tells_a_changed_root_certificate(mesh: Lab) -> None:
     mesh.ssh(
         "vm1",

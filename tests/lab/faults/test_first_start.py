@@ -27,7 +27,7 @@ BOUNDARIES = [
     ("Install | Install the package", 0.0),
     ("Install | Install the package", 1.0),
     ("Configure | Write the sidecar's files", 0.0),
-    ("Configure | Put a token in place", 0.0),
+    ("Token | Create one for each machine", 0.0),
     ("Service | Start it under the eye", 0.0),
     ("Service | Start it under the eye", 1.0),
     ("Verify | Look through the capture", 0.0),

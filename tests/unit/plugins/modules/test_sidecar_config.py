@@ -185,6 +185,18 @@ def test_a_token_is_for_its_owner_only_and_never_shown(machine):
     assert "SECRET" not in repr(result)
 
 
+def test_files_and_token_together(machine):
+    result = configure(token="a.SECRET.c")
+    path = machine / "var/run/secrets/tokens/istio-token"
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("a.SECRET.c", 0o600)
+    assert (machine / "etc/istio/config/mesh").read_text() == FILES["mesh.yaml"]
+    assert len(result["files"]) == len(set(result["files"]))
+    assert result["effects"] == ["capture", "restart"]
+    assert "SECRET" not in str(result)
+    again = configure(token="a.SECRET.c")
+    assert (again["changed"], again["files"]) == (False, [])
+
+
 def test_a_token_in_check_mode_stays_away(machine):
     assert run(check=True, token="a.SECRET.c")["changed"]
     assert not (machine / "var/run/secrets/tokens/istio-token").exists()
