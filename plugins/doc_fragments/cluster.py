@@ -13,7 +13,8 @@ class ModuleDocFragment:
 options:
   kubeconfig:
     description:
-      - Path of a kubeconfig, or its content as a dictionary.
+      - Path of a kubeconfig, or its content as a dictionary or as text. As text it may also be in E(K8S_AUTH_KUBECONFIG), which is
+        how a credential of AWX gives it without a file.
       - Without it, E(K8S_AUTH_KUBECONFIG), E(KUBECONFIG), C(~/.kube/config) and the Pod's own service account
         are tried, in this order.
     type: raw

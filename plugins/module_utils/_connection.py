@@ -23,6 +23,7 @@ import urllib.request
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._kubeconfig import (
     default_kubeconfig,
+    inline,
     load_kubeconfig,
     of_context,
     secrets_of,
@@ -401,4 +402,5 @@ def effective_options(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
             elif name == "impersonate_groups":
                 value = [group.strip() for group in value.split(",") if group.strip()]
         result[name] = value
+    result["kubeconfig"] = inline(result["kubeconfig"])
     return result

@@ -52,6 +52,27 @@ def load_kubeconfig(source: str) -> dict[str, t.Any]:
     return merged
 
 
+def inline(source: t.Any) -> t.Any:
+    """A kubeconfig that is given as text (a credential of AWX, which knows no dictionaries) as a dictionary; all else as it is.
+
+    Raises:
+        MeshError: it is text of several lines, and no kubeconfig. The message has nothing of it, as it may hold secrets.
+    """
+    if not isinstance(source, str) or not ("\n" in source.strip() or source.lstrip().startswith("{")):
+        return source
+    try:
+        document = yaml.safe_load(source)
+    except yaml.YAMLError:
+        document = None
+    if not isinstance(document, dict):
+        raise MeshError(
+            "the kubeconfig is given as text, which is not valid YAML of a mapping",
+            "the content of a kubeconfig, or its path",
+            "see kubectl config view --raw --minify",
+        )
+    return document
+
+
 def of_context(
     document: t.Mapping[str, t.Any], context: str | None
 ) -> tuple[t.Mapping[str, t.Any], t.Mapping[str, t.Any]]:
@@ -70,7 +91,9 @@ _SECRETS = ("client-key-data", "token", "password", "access-token", "id-token", 
 
 
 def secrets_of(kubeconfig: t.Any) -> set[str]:
-    """The secrets in a kubeconfig that is given as a dictionary; none for a path."""
+    """The secrets in a kubeconfig that is given as a dictionary or as text; none for a path."""
+    with contextlib.suppress(MeshError):
+        kubeconfig = inline(kubeconfig)
     if isinstance(kubeconfig, dict):
         own = {str(value) for key, value in kubeconfig.items() if key in _SECRETS and value}
         return own.union(*(secrets_of(value) for value in kubeconfig.values()))

@@ -66,3 +66,21 @@ def test_secrets_of_a_kubeconfig_given_as_a_dictionary_are_hidden() -> None:
     assert _kubeconfig.secrets_of(config) == {"a2V5", "ey.J", "ey.K"}
     assert _kubeconfig.secrets_of("/home/me/.kube/config") == set()
     assert _kubeconfig.secrets_of(None) == set()
+
+
+def test_a_kubeconfig_may_be_given_as_text() -> None:
+    text = "current-context: a\nusers: [{name: x, user: {token: secret-x}}]\n"
+    document = _kubeconfig.inline(text)
+    assert document["current-context"] == "a"
+    assert _kubeconfig.secrets_of(text) == {"secret-x"}
+    assert _kubeconfig.inline('{"current-context": "b"}') == {"current-context": "b"}
+    for other in (None, "/a/path", "/a:/b", document):
+        assert _kubeconfig.inline(other) == other
+
+
+@pytest.mark.parametrize("text", ["{token: secret-x\n", "- secret-x\n- b"])
+def test_text_that_is_no_kubeconfig_is_not_told(text: str) -> None:
+    with pytest.raises(MeshError, match="given as text") as caught:
+        _kubeconfig.inline(text)
+    assert "secret-x" not in str(caught.value)
+    assert _kubeconfig.secrets_of(text) == set()
