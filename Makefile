@@ -33,7 +33,7 @@ test: bootstrap ## All tests: lint, types, sanity, unit, artifact, lab, molecule
 
 ##@ The tests, one by one
 
-CHECKS = lint types docs-check release-check $(addprefix sanity-,$(newest_of_each_core)) $(addprefix unit-,$(matrix)) test-gcp artifact-check
+CHECKS = lint types docs-check release-check $(addprefix sanity-,$(newest_of_each_core)) $(addprefix unit-,$(matrix)) test-gcp test-awx artifact-check
 
 .PHONY: checks
 checks: bootstrap ## Everything of `make test` that needs no lab
@@ -65,6 +65,10 @@ unit-%:
 .PHONY: test-gcp
 test-gcp: ## Infrastructure in Google Cloud, against a local server that validates by Google's documents
 	@$(STAGE) test-gcp "tests/gcp: google.cloud's modules against a local server" $(WITH_RUN) pytest -q -p no:cacheprovider tests/gcp
+
+.PHONY: test-awx
+test-awx: ## AWX set up by the playbook awx, against a local server that checks what awx.awx sends; the execution environment
+	@$(STAGE) test-awx "tests/awx: awx.awx's modules against a local server" $(WITH_TOOLS) pytest -q -p no:cacheprovider tests/awx
 
 .PHONY: artifact
 artifact: ## Build the collection and install it outside the checkout

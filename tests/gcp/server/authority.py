@@ -49,11 +49,11 @@ def _certificate(
     return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, names: list[str] = NAMES) -> None:
     """Writes ca.pem, server.pem (certificate and key)."""
     authority, server = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     (folder / "ca.pem").write_bytes(_certificate("test CA", authority, "test CA", authority, None))
-    certificate = _certificate("googleapis.com", server, "test CA", authority, NAMES)
+    certificate = _certificate(names[-1], server, "test CA", authority, names)
     (folder / "server.pem").write_bytes(certificate + _pem(server))
 
 

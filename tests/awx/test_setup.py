@@ -1,0 +1,132 @@
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook awx, with the real modules of awx.awx, against a server that checks what they send. Each test goes on from the one before."""
+
+from __future__ import annotations
+
+import json
+
+from .conftest import BEARER, Awx
+from .declared import SURVEYS, TEMPLATES
+
+SECRETS = ("secret-of-the-cluster", "secret-of-the-machines", "secret-of-the-callback")
+
+
+def test_what_is_refused_before_anything_is_sent(awx: Awx) -> None:
+    for changes, told in (
+        ({"bearer": BEARER}, "one way to the cluster"),
+        ({"slices": 0}, "awx_setup_slices 0"),
+        ({"renew_time": "2 o'clock"}, "a time of day, such as 02:00"),
+        ({"callback_key": "short"}, "a key that nobody guesses"),
+    ):
+        run = awx.play(**changes)
+        assert run.code != 0
+        assert told in run.words, run.output
+        assert awx.world.requests == []
+        assert "secret-of-" not in run.output
+
+
+def test_without_awx_awx_or_with_a_wrong_token(awx: Awx) -> None:
+    run = awx.play(environment={"ANSIBLE_COLLECTIONS_SCAN_SYS_PATH": "false"})
+    assert run.code != 0
+    assert "ansible-galaxy collection install awx.awx" in run.words, run.output
+    run = awx.play(environment={"CONTROLLER_OAUTH_TOKEN": "wrong"})
+    assert run.code != 0
+    assert "Invalid authentication credentials" in run.words
+    assert awx.world.writes == []
+
+
+def test_what_is_made(awx: Awx) -> None:
+    run = awx.play("-vvv")
+    assert run.code == 0, run.output
+    assert awx.state.refused == []
+    # What awx.awx sends, and AWX leaves out.
+    assert awx.state.ignored == {
+        "credential_types.managed",
+        "job_templates.organization",
+        "workflow_job_template_nodes.type",
+    }
+    assert [secret for secret in SECRETS if secret in run.output] == []
+
+    templates = {item["name"].removeprefix("Mesh - "): item for item in awx.state.objects["job_templates"].values()}
+    assert set(templates) == {*TEMPLATES, "join"}
+    for name, item in templates.items():
+        assert awx.state.survey(item["name"]) == SURVEYS.get(name, [])
+        assert item.get("survey_enabled", False) == (name in SURVEYS)
+        assert awx.state.related("job_templates", item["name"], "credentials") == {"Mesh - cluster", "Mesh - machines"}
+        assert json.loads(item["extra_vars"])["mesh_verify_stats"] is True
+    slices = {name for name, item in templates.items() if item.get("job_slice_count") == 3}
+    assert slices == {"onboard", "renew", "diagnose"}
+    assert templates["report"]["job_type"] == "check"
+    assert "{{" in json.loads(templates["shift"]["extra_vars"])["traffic_shift_backends"]
+    assert templates["join"]["host_config_key"] == "secret-of-the-callback"
+
+    assert awx.state.related("groups", "mesh_vms", "hosts") == {"vm1", "vm2"}
+    assert json.loads(awx.state.named("hosts", "vm1")["variables"]) == {"ansible_host": "10.0.0.11"}
+    assert json.loads(awx.state.named("inventories", "Mesh - inventory")["variables"]) == {
+        "mesh_workload_group": "shop/orders"
+    }
+    assert awx.state.named("inventory_sources", "more")["source"] == "scm"
+    assert awx.state.named("credentials", "Mesh - cluster")["inputs"]["kubeconfig"].startswith("apiVersion: v1\n")
+    injected = awx.state.named("credential_types", "Mesh - kubeconfig")["injectors"]
+    assert injected == {"env": {"K8S_AUTH_KUBECONFIG": "{{ kubeconfig }}"}}
+
+    schedule = awx.state.named("schedules", "Mesh - renew every night")
+    assert schedule["unified_job_template"] == templates["renew"]["id"]
+    assert schedule["rrule"] == "DTSTART;TZID=UTC:20260101T020000 RRULE:FREQ=DAILY;INTERVAL=1"
+
+    steps = ["infra", "mesh", "onboard", "verify", "report"]
+    for step, following in zip(steps, [*steps[1:], None], strict=True):
+        node = awx.state.named("workflow_job_template_nodes", step)
+        assert node["unified_job_template"] == templates[step]["id"]
+        led = {
+            how: awx.state.related("workflow_job_template_nodes", step, f"{how}_nodes") for how in ("success", "always")
+        }
+        # The proof and the report come also where some machines failed.
+        wanted = "always" if step in ("onboard", "verify") else "success"
+        assert led[wanted] == ({following} if following else set())
+        assert led["always" if wanted == "success" else "success"] == set()
+
+
+def test_a_second_run_changes_nothing(awx: Awx) -> None:
+    again = awx.play()
+    assert (again.code, again.changed) == (0, 0), again.output
+    assert again.warnings == []
+    # awx.awx sends an inventory anew each time, with fields that it has no value for.
+    assert {(method, path.split("/")[3]) for method, path, _body in awx.world.writes} <= {("PATCH", "inventories")}
+    assert awx.state.refused == []
+
+
+def test_check_mode_sends_nothing(awx: Awx) -> None:
+    run = awx.play("--check", slices=5)
+    assert run.code == 0, run.output
+    assert run.changed > 0
+    assert awx.world.writes == []
+
+
+def test_what_is_declared_otherwise_is_changed(awx: Awx) -> None:
+    hosts = {"vm1": {"ansible_host": "10.0.0.99"}}
+    run = awx.play(
+        slices=5, renew_time="23:30", hosts=hosts, kubeconfig="users: [{name: other}]\n", update_secrets=True
+    )
+    assert run.code == 0, run.output
+    assert awx.state.named("job_templates", "Mesh - onboard")["job_slice_count"] == 5
+    assert "T233000" in awx.state.named("schedules", "Mesh - renew every night")["rrule"]
+    assert json.loads(awx.state.named("hosts", "vm1")["variables"]) == {"ansible_host": "10.0.0.99"}
+    assert awx.state.named("credentials", "Mesh - cluster")["inputs"]["kubeconfig"] == "users: [{name: other}]\n"
+    # Whoever is in the group for another reason stays.
+    assert awx.state.related("groups", "mesh_vms", "hosts") == {"vm1", "vm2"}
+    assert awx.state.refused == []
+
+
+def test_another_prefix_is_another_mesh_and_a_token_is_another_way(awx: Awx) -> None:
+    before = len(awx.state.objects["job_templates"])
+    run = awx.play(prefix="Staging - ", kubeconfig=None, bearer=BEARER, callback_key=None)
+    assert run.code == 0, run.output
+    # All but the one for machines that come up by themselves.
+    assert len(awx.state.objects["job_templates"]) == 2 * before - 1
+    assert len(awx.state.objects["organizations"]) == 1
+    assert awx.state.named("credentials", "Staging - cluster")["inputs"] == BEARER
+    assert awx.state.named("credentials", "Mesh - cluster")["inputs"] != BEARER
+    assert awx.state.refused == []
