@@ -43,7 +43,8 @@ class World:
         tokens: how often a token was asked for.
     """
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: Settings, port: int = 0) -> None:
+        """Args: an empty folder, what its world is like, and where it listens, which is anywhere with 0."""
         self.folder, self.settings = folder, settings
         authority.make(folder)
         self.key = authority.service_account(folder, settings.project)
@@ -55,7 +56,7 @@ class World:
         self.lock = threading.RLock()
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.tls.load_cert_chain(folder / "server.pem")
-        self._server = _Server(("127.0.0.1", 0), _Proxy)
+        self._server = _Server(("127.0.0.1", port), _Proxy)
         self._server.world = self
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
