@@ -122,6 +122,31 @@ class Choice(t.NamedTuple):
     cluster: str
     service: str
 
+    def includes(self, cluster: str) -> bool:
+        """Whether that is the Service's cluster at this port, or that of a subset to which a route leads."""
+        mine, theirs = self.cluster.split("|"), cluster.split("|")
+        return len(theirs) == 4 and mine[:2] + mine[3:] == theirs[:2] + theirs[3:]
+
+    @property
+    def mark(self) -> str:
+        """What the lines of all these clusters have in `/clusters`."""
+        return "|" + self.cluster.rpartition("|")[2] + "::"
+
+
+def as_one(clusters: _probe.Clusters, choice: Choice) -> _probe.Clusters:
+    """The Service's clusters as one, each endpoint with the sum of its counters; healthy if it is so in one of them."""
+    endpoints: dict[str, dict[str, t.Any]] = {}
+    # The Service's own comes first, so that it is its health flags that are told.
+    for name in sorted(filter(choice.includes, clusters)):
+        for endpoint, stats in clusters[name].items():
+            known = endpoints.setdefault(endpoint, {})
+            for key, value in stats.items():
+                if isinstance(value, int):
+                    known[key] = known.get(key, 0) + value
+                elif value == "healthy" or key not in known:
+                    known[key] = value
+    return {choice.cluster: endpoints} if endpoints else {}
+
 
 def choose_service(
     services: t.Sequence[t.Mapping[str, t.Any]], group: t.Mapping[str, t.Any], domain: str = "cluster.local"
@@ -190,6 +215,7 @@ def judge_vm(
     transport: _probe.Transport | None,
     answers: t.Sequence[int],
     identity: str,
+    elsewhere: t.Sequence[str] = (),
 ) -> dict[str, t.Any]:
     """The verdict on the way from the pod to one VM.
 
@@ -202,10 +228,16 @@ def judge_vm(
         transport: how Envoy talks to that endpoint.
         answers: the HTTP statuses of all requests to the Service.
         identity: `namespace/service-account` of the VM's group.
+        elsewhere: other Services whose counters moved, where the Service's own did not.
     """
     stats = grown.get(choice.cluster, {}).get(endpoint or "", {})
     identities = list(transport.identities) if transport else []
-    verdict, evidence, next_step = _judge(vm, choice, endpoint, clusters, grown, stats, transport, answers, identity)
+    if elsewhere and not grown:
+        verdict, evidence, next_step = _led_elsewhere(choice, answers, elsewhere)
+    else:
+        verdict, evidence, next_step = _judge(
+            vm, choice, endpoint, clusters, grown, stats, transport, answers, identity
+        )
     proven = [name for name in identities if _probe.identity_matches(identity, [name])]
     return {
         "vm": vm,
@@ -223,6 +255,16 @@ def judge_vm(
         "requests": len(answers),
         "statuses": sorted(set(answers)),
     }
+
+
+def _led_elsewhere(choice: Choice, answers: t.Sequence[int], elsewhere: t.Sequence[str]) -> tuple[str, str, str]:
+    host = choice.cluster.rpartition("|")[2]
+    return (
+        "not_reached",
+        f"{len(answers)} requests to {choice.url} reached no endpoint of {choice.service}; those of {', '.join(elsewhere)}"
+        " were asked meanwhile",
+        f"see the VirtualServices for {host}: one of them leads its requests elsewhere",
+    )
 
 
 def _judge(

@@ -299,8 +299,8 @@ class Pod:
         finally:
             session.close()
 
-    def clusters(self, cluster):
-        return _probe.parse_clusters(self.admin("clusters", [cluster + "::"]))
+    def clusters(self, mark):
+        return _probe.parse_clusters(self.admin("clusters", [mark]))
 
     def transports(self, cluster):
         return _probe.transports(*(json.loads(self.admin(path) or "{}") for path in core.dump_paths(cluster)))
@@ -327,17 +327,24 @@ def choose(cluster, namespace, group, params):
     return choice, f"{namespace}/{account}"
 
 
+def elsewhere(pod, choice, params):
+    """The other Services that are asked while this one's URL is: where a route may lead its requests."""
+    before = pod.clusters("outbound|")
+    pod.ask(choice.url, 2, params["request_timeout"])
+    return sorted({_probe.host_of(name) for name in _probe.moved(before, pod.clusters("outbound|"))} - {""})
+
+
 def probe_group(pod, choice, identity, vms, params):
     """Requests until every VM of a group has answered, or the bounds are reached."""
     deadline = time.monotonic() + params["timeout"]
     budget = params["max_requests"] * len(vms)
-    first = pod.clusters(choice.cluster)
-    latest = first
+    first = latest = pod.clusters(choice.mark)
+    counted = core.as_one(latest, choice)
     grown: _probe.Clusters = {}
     transports: dict[str, _probe.Transport] = {}
     answers: list[int] = []
     while True:
-        endpoints = {vm["name"]: core.endpoint_of(vm["address"], latest, choice.cluster) for vm in vms}
+        endpoints = {vm["name"]: core.endpoint_of(vm["address"], counted, choice.cluster) for vm in vms}
         counters = grown.get(choice.cluster, {})
         waiting = [vm for vm in vms if not _probe.answered(counters.get(endpoints[vm["name"]] or "", {}), all(answers))]
         if not waiting or len(answers) >= budget or time.monotonic() >= deadline:
@@ -349,20 +356,23 @@ def probe_group(pod, choice, identity, vms, params):
                 time.sleep(0.5)
         else:
             time.sleep(0.5)
-        latest = pod.clusters(choice.cluster)
-        grown = _probe.moved(first, latest)
-    if grown:
-        transports = pod.transports(choice.cluster)
+        latest = pod.clusters(choice.mark)
+        counted = core.as_one(latest, choice)
+        grown = _probe.moved(core.as_one(first, choice), counted)
+    for name in filter(choice.includes, _probe.moved(first, latest)):
+        transports.update(pod.transports(name))
+    led = elsewhere(pod, choice, params) if any(answers) and not grown else []
     return [
         core.judge_vm(
             vm["name"],
             choice,
             endpoints[vm["name"]],
-            latest,
+            counted,
             grown,
             transports.get(endpoints[vm["name"]] or ""),
             answers,
             identity,
+            led,
         )
         for vm in vms
     ]

@@ -116,6 +116,20 @@ def test_what_is_no_longer_declared_goes_and_what_others_declared_stays(clean: L
     assert status_from_pod(clean, MACHINES, "x-version: v3") == "200"
 
 
+def test_the_proof_holds_where_a_route_leads_to_a_subset(clean: Lab) -> None:
+    """And where it leads to another Service it is the route that is named, not the capture."""
+    applied(clean, {"routes": [route(TO_V2)], "destinations": [DESTINATION]})
+    run = clean.playbook("playbooks/verify.yml")
+    assert run.code == 0, run.output
+    applied(clean, {"routes": [route({"backends": [{"service": "workbench.lab", "port": 80}]})]})
+    run = clean.playbook("playbooks/verify.yml")
+    assert run.code != 0, run.output
+    assert "not_reached" in run.words, run.output
+    assert "those of workbench.lab.svc.cluster.local were asked meanwhile" in run.words, run.output
+    assert "VirtualServices for envoydummy.chapter10vm.svc.cluster.local" in run.words, run.output
+    assert "not_through_mesh" not in run.words, run.output
+
+
 REFUSED: dict[str, tuple[dict[str, t.Any], list[str]]] = {
     "weights": (
         {"routes": [route({"backends": [{"service": "workbench.lab", "weight": weight} for weight in (50, 40)]})]},

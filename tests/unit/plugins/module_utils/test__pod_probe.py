@@ -125,6 +125,36 @@ def test_endpoint_of():
     assert core.endpoint_of("10.88.0.21", {}, SERVICE) is None
 
 
+HOST = "envoydummy.chapter10vm.svc.cluster.local"
+
+
+def test_subsets_of_the_service_are_its_endpoints_too():
+    choice = core.Choice("http://envoydummy:80/", SERVICE, "envoydummy")
+    one = {"rq_total": 1, "rq_success": 1, "health_flags": "/failed_outlier_check"}
+    clusters: _probe.Clusters = {
+        SERVICE: {"10.88.0.21:10000": {"rq_total": 1, "rq_success": 1, "health_flags": "healthy"}},
+        f"outbound|80|v2|{HOST}": {"10.88.0.21:10000": one, "10.88.0.22:10000": one},
+        f"outbound|81||{HOST}": {"10.88.0.23:10000": one},
+        "outbound|80||other.lab.svc.cluster.local": {"10.88.0.24:10000": one},
+    }
+    assert core.as_one(clusters, choice) == {
+        SERVICE: {
+            "10.88.0.21:10000": {"rq_total": 2, "rq_success": 2, "health_flags": "healthy"},
+            "10.88.0.22:10000": one,
+        }
+    }
+    assert core.as_one({}, choice) == {}
+    assert all(choice.mark in f"{name}::10.88.0.21:10000::rq_total::1" for name in list(clusters)[:3])
+
+
+def test_requests_that_a_route_leads_elsewhere_are_no_fault_of_the_capture():
+    choice = core.Choice("http://envoydummy:80/", SERVICE, "envoydummy")
+    verdict = core.judge_vm("vm1", choice, VM, {}, {}, None, (200, 200), "a/b", ["workbench.lab.svc.cluster.local"])
+    assert verdict["verdict"] == "not_reached"
+    assert "those of workbench.lab.svc.cluster.local were asked meanwhile" in verdict["evidence"]
+    assert HOST in verdict["next_step"]
+
+
 VM, OTHER = "10.88.0.21:10000", "10.88.0.22:10000"
 GOOD = {"rq_total": 1, "rq_success": 1}
 TLS = _probe.Transport(True, [IDENTITY])
