@@ -28,6 +28,19 @@ options:
     description: Whether the gateway's version may change, so that it follows istiod's.
     type: bool
     default: true
+  method:
+    description:
+      - By what the gateway is installed, as for M(hybridmesh.istio.istio_install), with the chart C(gateway) for V(helm).
+      - V(auto) is what istiod was installed by.
+    type: str
+    choices: [auto, istioctl, helm]
+    default: auto
+  charts:
+    description: Where Istio's charts are, as for M(hybridmesh.istio.istio_install).
+    type: str
+  helm:
+    description: Path of C(helm), as for M(hybridmesh.istio.istio_install).
+    type: path
   istioctl:
     description: Path of an C(istioctl), which must be of the gateway's version. Null to find or download it.
     type: path

@@ -110,8 +110,13 @@ def control_plane(
     ]
 
 
-def gateway(spec: t.Mapping[str, t.Any], revision: str) -> list[Release]:
+def gateway(spec: t.Mapping[str, t.Any], revision: str, role: str) -> list[Release]:
     """The release of a gateway, from the IstioOperator's spec that stands for it with istioctl.
+
+    Args:
+        spec: that spec.
+        revision: of the gateway's control plane, '' for none.
+        role: whose variables messages name.
 
     Raises:
         MeshError: the spec has parts that the chart knows nothing of.
@@ -124,13 +129,14 @@ def gateway(spec: t.Mapping[str, t.Any], revision: str) -> list[Release]:
             "the gateway has settings that Istio's chart of a gateway does not know: {}".format(
                 ", ".join(unknown or sorted({*spec, *spec["components"]} - {"profile", "values", "ingressGateways"}))
             ),
-            "no eastwest_gateway_hub (the image is the one that istiod injects), and no eastwest_gateway_spec but for"
-            " values.gateways",
-            "leave them out, or have the gateway installed by istioctl (eastwest_gateway_method)",
+            f"no {role}_hub (the image is the one that istiod injects), and no {role}_spec but for values.gateways",
+            f"leave them out, or have the gateway installed by istioctl ({role}_method)",
         )
     env = dict(settings.get("env") or {})
     values: Object = {
         "labels": dict(component["label"]),
+        # As by istioctl, so that its identity, which policies name, is the same.
+        "serviceAccount": {"name": f"{component['name']}-service-account"},
         # As by istioctl; the chart's image has no tag before it is injected, which would stand for Always.
         "imagePullPolicy": "IfNotPresent",
         "replicaCount": settings["replicaCount"],

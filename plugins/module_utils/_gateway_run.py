@@ -1,10 +1,11 @@
 # Copyright: Contributors to the hybridmesh.istio project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules for gateways do alike: install one by istioctl, and wait for its address. Private to the collection."""
+"""What the modules for gateways do alike: install one by istioctl or Helm, and wait for its address. Private to the collection."""
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import time
 import typing as t
@@ -19,7 +20,15 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._connection impor
     hide_secrets,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
-from ansible_collections.hybridmesh.istio.plugins.module_utils._install import Installation, Wanted
+from ansible_collections.hybridmesh.istio.plugins.module_utils._helm import Charts, Helm
+from ansible_collections.hybridmesh.istio.plugins.module_utils._install import (
+    CONTROL_PLANE,
+    HELM,
+    ISTIOCTL,
+    Installation,
+    Wanted,
+)
+from ansible_collections.hybridmesh.istio.plugins.module_utils._install_charts import ChartInstallation
 from ansible_collections.hybridmesh.istio.plugins.module_utils._istioctl import Finder, Istioctl
 from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Change, Ref
 
@@ -30,6 +39,9 @@ ARGUMENTS: dict[str, t.Any] = {
     "revision": {"type": "str"},
     "version": {"type": "str"},
     "allow_upgrade": {"type": "bool", "default": True},
+    "method": {"type": "str", "choices": ["auto", ISTIOCTL, HELM], "default": "auto"},
+    "charts": {"type": "str"},
+    "helm": {"type": "path"},
     "istioctl": {"type": "path"},
     "release_url": {"type": "str"},
     "cache_dir": {"type": "path"},
@@ -74,6 +86,23 @@ def resolve(addresses: t.Sequence[str]) -> dict[str, list[str]]:
     return result
 
 
+@dataclasses.dataclass
+class Installed:
+    """What came of an installation.
+
+    Attributes:
+        changes: what was, or would be changed.
+        version: the gateway's version.
+        releases: what kubernetes.core.helm has to release before the module goes on; then most changes are that task's to tell.
+        here: whether something was changed here.
+    """
+
+    changes: list[Change]
+    version: str
+    releases: list[dict[str, t.Any]]
+    here: bool
+
+
 class GatewayRun:
     """One run of a module for a gateway.
 
@@ -110,7 +139,18 @@ class GatewayRun:
         kinds = (("apps/v1", "Deployment", self.own.name), ("v1", "Service", self.own.name), *further)
         return [Change(Ref(api, kind, self.own.namespace, name), "create", None, None) for api, kind, name in kinds]
 
-    def wanted(self, name: str, role: str, spec: _manifest.Object, namespace: str, revision: str) -> Wanted:
+    def method(self, namespace: str, revision: str) -> str:
+        """By what the gateway is installed: what was asked for, else by what istiod was."""
+        if self.params["method"] != "auto":
+            return str(self.params["method"])
+        for mark in _cluster.read_marks(self.cluster, namespace):
+            if mark.get("role") == CONTROL_PLANE and (mark.get("revision") or "") == revision:
+                return mark.get("method") or ISTIOCTL
+        return ISTIOCTL
+
+    def wanted(
+        self, name: str, role: str, spec: _manifest.Object, namespace: str, revision: str, method: str
+    ) -> Wanted:
         """The installation."""
         return Wanted(
             name=name,
@@ -121,6 +161,8 @@ class GatewayRun:
             allow_upgrade=self.params["allow_upgrade"],
             allow_option=f"{self.role}_allow_upgrade",
             readiness_timeout=self.params["readiness_timeout"],
+            method=method,
+            method_option=f"{self.role}_method",
         )
 
     def judged_version(self, installation: Installation, mesh: Mesh) -> str:
@@ -133,12 +175,28 @@ class GatewayRun:
         installation.judge_version(version)
         return version
 
-    def converge(self, installation: Installation, mesh: Mesh) -> tuple[list[Change], str]:
-        """Installs it by istioctl, unless that is only to be checked: what changes, and the version."""
+    def converge(self, installation: Installation, mesh: Mesh) -> Installed:
+        """Installs it, unless that is only to be checked."""
+        check = self.module.check_mode
+        version = self.judged_version(installation, mesh)
+        if installation.wanted.method == HELM:
+            releases = ChartInstallation(self.cluster, installation.wanted, self.helm(version), self.own.namespace)
+            result, tasks = releases.converge_charts(self._no_istioctl, check)
+            return Installed(result.changes, version, [] if check else tasks, bool(result.here))
         finder = Finder(self.module.run_command, self.params["release_url"], self.params["cache_dir"])
-        path, version = finder.find(self.judged_version(installation, mesh), self.params["istioctl"])
+        path, version = finder.find(version, self.params["istioctl"])
         istioctl = Istioctl(path, version, self.cluster, self.module.run_command, self.module.tmpdir, mesh["namespace"])
-        return installation.converge(istioctl, self.module.check_mode).changes, version
+        changes = installation.converge(istioctl, check).changes
+        return Installed(changes, version, [], bool(changes))
+
+    def helm(self, version: str) -> Helm:
+        """Helm, with charts of that version."""
+        charts = Charts(self.params["charts"], version)
+        return Helm(self.params["helm"], charts, self.cluster, self.module.run_command, self.module.tmpdir)
+
+    @staticmethod
+    def _no_istioctl() -> Istioctl:
+        raise NotImplementedError("only a control plane's version is judged by istioctl")
 
     def read_gateway(self) -> Gateway | None:
         """The gateway as it is."""
@@ -193,10 +251,17 @@ class GatewayRun:
             f" {self.role}_address_timeout",
         )
 
-    def answer(self, changes: list[Change], **more: t.Any) -> dict[str, t.Any]:
-        """The module's result."""
+    def answer(self, changes: list[Change], here: bool | None = None, **more: t.Any) -> dict[str, t.Any]:
+        """The module's result.
+
+        Args:
+            changes: what is changed.
+            here: whether something of it was changed here; None for all of it.
+            more: what this module tells further.
+        """
         result: dict[str, t.Any] = {
-            "changed": bool(changes),
+            "changed": bool(changes) if here is None else here,
+            "releases": [],
             "objects": _manifest.told(changes),
             "report": _manifest.summary(changes, self.module.check_mode),
             **more,

@@ -57,6 +57,11 @@ def installation_name(options: Options, istio_namespace: str) -> str:
     return options.name if options.namespace == istio_namespace else f"{options.name}.{options.namespace}"
 
 
+def charts_labels(options: Options) -> dict[str, str]:
+    """The labels beside `app`, as Istio's chart has them: there is always one called istio."""
+    return {"istio": options.name.removeprefix("istio-"), **options.labels}
+
+
 def service_ports(options: Options) -> list[Object]:
     """The Service's ports."""
     return [

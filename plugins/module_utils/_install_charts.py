@@ -46,7 +46,7 @@ class ChartInstallation(Installation):
     def _releases(self) -> list[Release]:
         wanted = self.wanted
         if wanted.role != CONTROL_PLANE:
-            return _charts.gateway(wanted.spec, wanted.revision)
+            return _charts.gateway(wanted.spec, wanted.revision, wanted.method_option.removesuffix("_method"))
         default, tagged = wanted.revision, True
         others = [own for own in self.markers() if (own.get("data") or {}).get("revision") != wanted.revision]
         if any((own.get("data") or {}).get("role") == CONTROL_PLANE for own in others) and _charts.BASE in self.found:

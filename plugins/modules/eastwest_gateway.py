@@ -34,19 +34,6 @@ options:
     description: Name of the gateway's Deployment and Service.
     type: str
     default: istio-eastwestgateway
-  method:
-    description:
-      - By what the gateway is installed, as for M(hybridmesh.istio.istio_install), with the chart C(gateway) for V(helm).
-      - V(auto) is what istiod was installed by.
-    type: str
-    choices: [auto, istioctl, helm]
-    default: auto
-  charts:
-    description: Where Istio's charts are, as for M(hybridmesh.istio.istio_install).
-    type: str
-  helm:
-    description: Path of C(helm), as for M(hybridmesh.istio.istio_install).
-    type: path
   public:
     description: Whether everybody may reach istiod, where its address is public and O(source_ranges) is empty.
     type: bool
@@ -151,7 +138,6 @@ vm_needs:
   elements: str
 """
 
-import dataclasses
 import typing as t
 
 from ansible_collections.hybridmesh.istio.plugins.module_utils import (
@@ -164,17 +150,7 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import (
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._gateway_run import GatewayRun, resolve
-from ansible_collections.hybridmesh.istio.plugins.module_utils._helm import Charts, Helm
-from ansible_collections.hybridmesh.istio.plugins.module_utils._install import (
-    CONTROL_PLANE,
-    HELM,
-    ISTIOCTL,
-    Installation,
-    Wanted,
-    istiods,
-)
-from ansible_collections.hybridmesh.istio.plugins.module_utils._install_charts import ChartInstallation
-from ansible_collections.hybridmesh.istio.plugins.module_utils._istioctl import Istioctl
+from ansible_collections.hybridmesh.istio.plugins.module_utils._install import Installation, istiods
 from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Change, Object
 
 if t.TYPE_CHECKING:
@@ -182,9 +158,6 @@ if t.TYPE_CHECKING:
 
 ARGUMENTS: dict[str, t.Any] = {
     "name": {"type": "str", "default": "istio-eastwestgateway"},
-    "method": {"type": "str", "choices": ["auto", ISTIOCTL, HELM], "default": "auto"},
-    "charts": {"type": "str"},
-    "helm": {"type": "path"},
     "public": {"type": "bool", "default": False},
     "address": {"type": "list", "elements": "str", "default": []},
     "webhook": {"type": "bool", "default": False},
@@ -229,51 +202,26 @@ class Run(GatewayRun):
             changes = self.promised([(_eastwest.NETWORKING, *item) for item in further])
             return self._answer(changes, True, self.params["version"] or "", list(self.options.addresses), [], [])
         spec = _eastwest.spec(self.options, mesh)
-        wanted = dataclasses.replace(
-            self.wanted(IOP_NAME, "eastwest-gateway", spec, mesh["namespace"], mesh["revision"]),
-            method=self._method(mesh),
-            method_option="eastwest_gateway_method",
-        )
+        method = self.method(mesh["namespace"], mesh["revision"])
+        wanted = self.wanted(IOP_NAME, "eastwest-gateway", spec, mesh["namespace"], mesh["revision"], method)
         installation = Installation(self.cluster, wanted)
         gateway = self.read_gateway()
         if gateway and not installation.marked:
             exposed = _exposure.read_exposure(self.cluster, mesh, gateway)
             needs = _vm_needs.gateway_needs(mesh, gateway, exposed)
             return self._answer([], False, "", gateway["addresses"], exposed["hosts"], needs)
-        if wanted.method == HELM:
-            version = self.judged_version(installation, mesh)
-            result, releases = self._charts(wanted, version).converge_charts(self._no_istioctl, self.module.check_mode)
-            if releases and not self.module.check_mode:
-                # They have to be made before anything can be reached through the gateway.
-                answer = self._answer(result.changes, True, version, [], [], [])
-                return dict(answer, changed=bool(result.here), releases=releases)
-            changes = result.changes
-        else:
-            changes, version = self.converge(installation, mesh)
+        installed = self.converge(installation, mesh)
+        if installed.releases:
+            # They have to be made before anything can be reached through the gateway.
+            answer = self._answer(installed.changes, True, installed.version, [], [], [])
+            return dict(answer, changed=installed.here, releases=installed.releases)
+        changes = installed.changes
         addresses = self._reached_at(mesh)
         revisions = [istiod.revision for istiod in istiods(self.applier) if istiod.namespace == mesh["namespace"]]
         changes += self._expose(mesh, revisions)
         by_service = _eastwest.istiod_hosts(self.options, mesh, revisions)
         hosts = sorted(host for names in by_service.values() for host in names)
-        return self._answer(changes, True, version, addresses, hosts, [])
-
-    def _method(self, mesh: _cluster.Mesh) -> str:
-        """By what the gateway is installed: what was asked for, else by what istiod was."""
-        if self.params["method"] != "auto":
-            return str(self.params["method"])
-        for mark in _cluster.read_marks(self.cluster, mesh["namespace"]):
-            if mark.get("role") == CONTROL_PLANE and (mark.get("revision") or "") == mesh["revision"]:
-                return mark.get("method") or ISTIOCTL
-        return ISTIOCTL
-
-    def _charts(self, wanted: Wanted, version: str) -> ChartInstallation:
-        charts = Charts(self.params["charts"], version)
-        helm = Helm(self.params["helm"], charts, self.cluster, self.module.run_command, self.module.tmpdir)
-        return ChartInstallation(self.cluster, wanted, helm, self.options.namespace)
-
-    @staticmethod
-    def _no_istioctl() -> Istioctl:
-        raise NotImplementedError("only a control plane's version is judged by istioctl")
+        return self._answer(changes, True, installed.version, addresses, hosts, [])
 
     def _reached_at(self, mesh: _cluster.Mesh) -> list[str]:
         """The gateway's addresses; public ones that were not asked for are refused."""
@@ -336,7 +284,6 @@ class Run(GatewayRun):
             version=version,
             addresses=list(addresses),
             hosts=list(hosts),
-            releases=[],
             vm_needs=list(needs),
         )
 

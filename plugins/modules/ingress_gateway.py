@@ -132,17 +132,30 @@ report:
   returned: success
   type: list
   elements: str
+releases:
+  description: >-
+    What has to be released, or is to go, with C(kubernetes.core.helm), before the module is called again. As
+    M(hybridmesh.istio.istio_install) returns it.
+  returned: success
+  type: list
+  elements: dict
 """
 
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _gateway_run, _ingress
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _gateway_run, _ingress
 from ansible_collections.hybridmesh.istio.plugins.module_utils._gateway_run import GatewayRun
-from ansible_collections.hybridmesh.istio.plugins.module_utils._install import Installation, remove
+from ansible_collections.hybridmesh.istio.plugins.module_utils._install import (
+    HELM,
+    ISTIOCTL,
+    Installation,
+    marker_name,
+    remove,
+)
+from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Change, Ref
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
-    from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Change
 
 PORT: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},
@@ -183,31 +196,51 @@ class Run(GatewayRun):
         mesh = self.read_mesh("an istiod for the gateway")
         if mesh is None:
             return self._answer(self.promised(), version=self.params["version"] or "")
+        method = self.method(mesh["namespace"], mesh["revision"])
+        if method == HELM:
+            self.options.labels = _ingress.charts_labels(self.options)
         spec = _ingress.spec(self.options, mesh)
-        installation = self._installation(spec, mesh["namespace"], mesh["revision"])
+        installation = self._installation(spec, mesh["namespace"], mesh["revision"], method)
         gateway = self.read_gateway()
         if gateway and not installation.marked:
             labels = gateway["pod_labels"][0] if gateway["pod_labels"] else gateway["selector"]
             return self._answer([], managed=False, addresses=gateway["addresses"], selector=labels)
-        changes, version = self.converge(installation, mesh)
-        balanced = self.options.service_type == "LoadBalancer"
+        installed = self.converge(installation, mesh)
+        more = {"here": installed.here, "version": installed.version, "releases": installed.releases}
+        balanced = self.options.service_type == "LoadBalancer" and not installed.releases
         addresses = self.addresses(lambda _gateway, _resolved: None) if balanced else []
-        return self._answer(changes, version=version, addresses=addresses)
+        return self._answer(installed.changes, addresses=addresses, **more)
 
     def _absent(self) -> dict[str, t.Any]:
         """Takes away what is ours."""
-        installation = self._installation({}, self.params["istio_namespace"], "")
+        namespace = self.params["istio_namespace"]
+        own = marker_name(_ingress.installation_name(self.options, namespace))
+        marks = _cluster.read_marks(self.cluster, namespace)
+        method = self.params["method"]
+        if method == "auto":
+            # By what it was installed, whatever istiod is by now.
+            method = next((mark.get("method") or ISTIOCTL for mark in marks if mark["object"] == own), ISTIOCTL)
+        installation = self._installation({}, namespace, "", method)
         if not installation.marked:
             return self._answer([], managed=False)
+        if method == HELM:
+            self.options.labels = _ingress.charts_labels(self.options)
         used_by = _ingress.users(self.options, self.applier.find(*GATEWAYS))
         # In a check, they may be what the same run would have removed before.
         if not self.module.check_mode:
             _ingress.judge_removal(self.options, used_by)
+        if method == HELM and self.options.name in self.helm("").released(self.options.namespace):
+            release = Ref("helm.sh/v3", "Release", self.options.namespace, self.options.name)
+            changes = [Change(release, "delete"), *remove(installation, True)]
+            if self.module.check_mode:
+                return self._answer(changes, used_by=used_by)
+            releases = [{"name": release.name, "namespace": release.namespace}]
+            return self._answer(changes, here=False, used_by=used_by, releases=releases)
         return self._answer(remove(installation, self.module.check_mode), used_by=used_by)
 
-    def _installation(self, spec: dict[str, t.Any], namespace: str, revision: str) -> Installation:
+    def _installation(self, spec: dict[str, t.Any], namespace: str, revision: str, method: str) -> Installation:
         name = _ingress.installation_name(self.options, namespace)
-        return Installation(self.cluster, self.wanted(name, "ingress-gateway", spec, namespace, revision))
+        return Installation(self.cluster, self.wanted(name, "ingress-gateway", spec, namespace, revision, method))
 
     def no_address_remedy(self) -> str:
         """What to do where no load balancer gives an address."""

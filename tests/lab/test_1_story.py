@@ -34,10 +34,20 @@ def test_check_mode_from_nothing_succeeds_and_changes_nothing(lab: Lab) -> None:
     cluster = lab.kubectl("get", "namespaces,crds,clusterroles,sa", "-A", "-o", "name")
 
     run = lab.playbook("site.yml", "--check", "--diff")
+    sample = lab.playbook("playbooks/demo.yml", "--check", "--diff")
 
     assert run.code == 0, run.output
     assert quiet(run), run.output
     assert "not_tested" in run.output
+    # What an earlier playbook would have made is missing, and is told as that.
+    assert sample.code == 0, sample.output
+    assert quiet(sample), sample.output
+    for made in (
+        "Namespace chapter10",
+        "Deployment chapter10/envoydummy",
+        "Deployment istio-system/istio-ingressgateway",
+    ):
+        assert f"would create {made}" in sample.words, sample.output
     assert {vm: lab.state_of(vm) for vm in VMS} == machines
     assert lab.kubectl("get", "namespaces,crds,clusterroles,sa", "-A", "-o", "name") == cluster
 

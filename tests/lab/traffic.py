@@ -21,7 +21,7 @@ end=$(($(date +%s) + 600))
 exec 3<&0
 ( cat <&3 > /dev/null; kill $$ ) &
 while [ $(date +%s) -lt $end ]; do
-  curl -s -o /dev/null -m PATIENCE -w '%{http_code} %{time_total}\\n' URL || true
+  curl -s -o /dev/null -m PATIENCE OPTIONS -w '%{http_code} %{time_total}\\n' URL || true
   sleep 0.05
 done
 """
@@ -34,10 +34,11 @@ class Traffic:
         statuses: how many answers there were of each HTTP status; 0 stands for none. Known at the end.
     """
 
-    def __init__(self, command: list[str], url: str, patience: int = 3) -> None:
-        """Args: where it runs, whom it asks, and for how many seconds it waits for an answer."""
+    def __init__(self, command: list[str], url: str, patience: int = 3, options: str = "") -> None:
+        """Args: where it runs, whom it asks, for how many seconds it waits for an answer, and further options of curl."""
         self.statuses: dict[int, int] = {}
-        self._command = [*command, _LOOP.replace("URL", shlex.quote(url)).replace("PATIENCE", str(patience))]
+        loop = _LOOP.replace("PATIENCE", str(patience)).replace("OPTIONS", options).replace("URL", shlex.quote(url))
+        self._command = [*command, loop]
 
     def __enter__(self) -> Traffic:
         self._process = subprocess.Popen(
@@ -81,3 +82,8 @@ def from_machine(machine: str, url: str = FROM_THE_MESH) -> Traffic:
     # ssh makes one string of its words.
     traffic._command[-1] = shlex.quote(traffic._command[-1])
     return traffic
+
+
+def from_outside(address: str, host: str, patience: int = 3) -> Traffic:
+    """Requests from this host, which is not in the mesh, to a gateway."""
+    return Traffic(["bash", "-c"], f"http://{address}/", patience, f"-H 'Host: {host}'")

@@ -17,6 +17,9 @@ import typing as t
 import pytest
 
 from ..conftest import Lab, Run
+from ..demo import V1, V2, at_the_ingress, demo
+from ..test_4_rights import Job
+from ..test_8_traffic import becomes
 
 HELM: dict[str, t.Any] = {"control_plane_method": "helm"}
 OLD: dict[str, t.Any] = {**HELM, "control_plane_version": "1.30.4-lab"}
@@ -80,6 +83,66 @@ def test_what_somebody_changed_by_hand_is_shown_and_put_right(released: Lab) -> 
     unchanged(released.playbook(MESH, variables=HELM))
 
 
+INGRESS = "istio-ingressgateway"
+
+
+def ingress_objects(lab: Lab) -> str:
+    kinds = "deployments,services,serviceaccounts,poddisruptionbudgets,roles,rolebindings,configmaps"
+    named = lab.kubectl("get", kinds, "-n", "istio-system", "-o", "name").splitlines()
+    return "\n".join(sorted(name for name in named if "ingress" in name))
+
+
+def test_the_ingress_gateway_is_a_release_too(released: Lab) -> None:
+    """The whole sample by playbook, with the gateway as a release; it goes again, and nothing is left."""
+    check = demo(released, "--check", "--diff", **HELM)
+    assert check.code == 0, check.output
+    assert f"would create Release istio-system/{INGRESS}" in check.words
+    assert INGRESS not in releases(released)
+    run = succeeded(demo(released, **HELM))
+    assert f"created Service istio-system/{INGRESS}" in run.words, run.output
+    assert releases(released)[INGRESS] == "deployed gateway-1.31.0-lab"
+    becomes(str({V1, V2}), lambda: str(set(at_the_ingress(released, 50))))
+    # Its identity is the one that policies name, however it was installed.
+    account = released.kubectl(
+        "get", "deployment", "-n", "istio-system", INGRESS, "-o", "jsonpath={.spec.template.spec.serviceAccountName}"
+    )
+    assert account == f"{INGRESS}-service-account"
+    unchanged(demo(released, **HELM))
+    unchanged(demo(released, "--check", "--diff", **HELM))
+
+    # What is asked for differs, and what somebody changed by hand.
+    more = {**HELM, "ingress_gateway_replicas": 1}
+    check = succeeded(released.role("ingress_gateway", "--check", "--diff", variables=more))
+    assert f"would change Deployment istio-system/{INGRESS}" in check.words, check.output
+    succeeded(released.role("ingress_gateway", variables=more))
+    unchanged(released.role("ingress_gateway", variables=more))
+    released.kubectl("scale", "deployment", "-n", "istio-system", INGRESS, "--replicas=2")
+    assert succeeded(released.role("ingress_gateway", variables=more)).changed == 1
+    unchanged(released.role("ingress_gateway", variables=more))
+
+    absent = {**HELM, "ingress_gateway_state": "absent"}
+    refused(released.role("ingress_gateway", variables=absent), "is used by Gateway chapter10/envoydummy")
+    refused(
+        released.role("ingress_gateway", variables={**HELM, "ingress_gateway_method": "istioctl"}),
+        f"{INGRESS} in istio-system was installed by helm, and istioctl is asked for",
+        "set ingress_gateway_method to helm",
+    )
+    refused(
+        released.role("ingress_gateway", variables={**HELM, "ingress_gateway_hub": "registry.example/istio"}),
+        "settings that Istio's chart of a gateway does not know: hub",
+        "ingress_gateway_method",
+    )
+    assert releases(released)[INGRESS] == "deployed gateway-1.31.0-lab"
+
+    check = succeeded(demo(released, "--check", **HELM, demo_app_state="absent"))
+    assert f"would remove Release istio-system/{INGRESS}" in check.words, check.output
+    assert INGRESS in releases(released)
+    succeeded(demo(released, **HELM, demo_app_state="absent"))
+    assert INGRESS not in releases(released)
+    assert ingress_objects(released) == ""
+    unchanged(demo(released, **HELM, demo_app_state="absent"))
+
+
 def test_there_is_no_way_from_helm_to_istioctl(released: Lab) -> None:
     before = releases(released)
     for more in ([], ["--check"]):
@@ -113,6 +176,39 @@ def test_there_is_no_way_from_istioctl_to_helm(lab: Lab) -> None:
         "control-plane in istio-system was installed by istioctl, and helm is asked for",
     )
     assert releases(lab) == {}
+    # A gateway of its own may be by Helm, and stays so.
+    gateway = {"ingress_gateway_method": "helm"}
+    succeeded(lab.role("ingress_gateway", variables=gateway))
+    assert releases(lab) == {INGRESS: "deployed gateway-1.31.0-lab"}
+    unchanged(lab.role("ingress_gateway", variables=gateway))
+    refused(lab.role("ingress_gateway"), f"{INGRESS} in istio-system was installed by helm, and istioctl is asked for")
+    # To remove it nobody has to remember how it was made.
+    succeeded(lab.role("ingress_gateway", variables={"ingress_gateway_state": "absent"}))
+    assert (releases(lab), ingress_objects(lab)) == ({}, "")
+    succeeded(lab.role("ingress_gateway"))
+    refused(
+        lab.role("ingress_gateway", variables=gateway),
+        f"{INGRESS} in istio-system was installed by istioctl, and helm is asked for",
+    )
+    succeeded(lab.role("ingress_gateway", variables={"ingress_gateway_state": "absent"}))
+    assert ingress_objects(lab) == ""
+
+
+def test_with_the_rights_of_its_job(lab: Lab) -> None:
+    """From nothing, and away again, by Helm, with docs/rights/mesh.yml and no more."""
+    lab.reset()
+    lab.apply("{apiVersion: v1, kind: Namespace, metadata: {name: istio-system}}")
+    job = Job(lab, "mesh")
+    by_helm = ("-e", "control_plane_method=helm")
+    succeeded(job.playbook(MESH, *by_helm))
+    unchanged(job.playbook(MESH, *by_helm))
+    gateway = {"mesh_kubeconfig": str(job.kubeconfig)}
+    succeeded(lab.role("ingress_gateway", variables=gateway))
+    assert set(releases(lab)) == {"istio-base", "istiod", "istio-eastwestgateway", INGRESS}
+    succeeded(lab.role("ingress_gateway", variables={**gateway, "ingress_gateway_state": "absent"}))
+    assert set(releases(lab)) == {"istio-base", "istiod", "istio-eastwestgateway"}
+    for what in (("get", "secrets", "-n", "kube-system"), ("create", "secrets", "-A")):
+        assert not job.may(*what)
 
 
 def test_an_upgrade_from_a_repository(lab: Lab, tmp_path: pathlib.Path) -> None:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import threading
 import typing as t
 
 import pytest
 
 from ..conftest import Lab, Run
+from ..demo import HOST, ingress_address
 from ..test_2_bad_input import refused
 from ..test_4_rights import Job
-from ..traffic import SERVICE, Traffic
+from ..test_8_traffic import becomes
+from ..traffic import SERVICE, Traffic, from_outside
 
 SHIFT = "playbooks/shift.yml"
 MACHINES = ("vm1", "vm2")
@@ -280,3 +283,97 @@ def test_with_the_rights_of_its_job(versions: Versions) -> None:
     assert (run.code, versions.weights) == (0, [0, 100]), run.output
     assert not job.may("create", "virtualservices", "-n", "lab")
     assert not job.may("create", "pods/exec", "-n", "istio-system")
+
+
+class Entry:
+    """A route for those who come through the ingress gateway, and for sidecars where that is asked for, too."""
+
+    def __init__(self, versions: Versions) -> None:
+        self.versions, self.lab = versions, versions.lab
+
+    def declare(self, v1: int, v2: int, *, sidecars: bool) -> None:
+        gateway = {"name": "entry", "namespace": "lab", "selector": {"istio": "ingressgateway"}}
+        gateway["servers"] = [{"port": 80, "protocol": "HTTP", "hosts": [HOST]}]
+        both = {"backends": [{**V1, "weight": v1}, {**V2, "weight": v2}], "timeout": 30}
+        route = {"name": "entry", "namespace": "lab", "hosts": [HOST], "gateways": ["entry"], "rules": [both]}
+        if sidecars:
+            route.update(gateways=["entry", "mesh"], services=[V2["service"]])
+        destinations = [{"service": V2["service"], "subsets": {"v2": {"version": "v2"}}}]
+        rules = {"gateways": [gateway], "routes": [route], "destinations": destinations}
+        run = self.lab.playbook("playbooks/traffic.yml", variables={"traffic_rules": rules, "traffic_settle": 2})
+        assert run.code == 0, run.output
+        becomes("200", self.status)
+
+    def status(self) -> str:
+        url, form = f"http://{ingress_address(self.lab)}/", "%{http_code}"
+        command = ["curl", "-s", "-m", "5", "-o", "/dev/null", "-w", form, "-H", f"Host: {HOST}", url]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+    def client(self) -> Traffic:
+        return from_outside(ingress_address(self.lab), HOST, patience=30)
+
+    def shift(self, *arguments: str, **options: t.Any) -> Run:
+        return self.lab.playbook(
+            SHIFT, *arguments, variables={**OPTIONS, "traffic_shift_route": "lab/entry", **options}
+        )
+
+    @property
+    def weights(self) -> list[int]:
+        route = json.loads(self.lab.kubectl("get", "virtualservice", "-n", "lab", "entry", "-o", "json"))
+        return [target.get("weight", 0) for target in route["spec"]["http"][0]["route"]]
+
+
+@pytest.fixture(scope="module")
+def entry(versions: Versions) -> t.Iterator[Entry]:
+    run = versions.lab.role("ingress_gateway")
+    assert run.code == 0, run.output
+    yield Entry(versions)
+    # What leads through it goes first.
+    run = versions.lab.playbook("playbooks/traffic.yml", variables={"traffic_rules": {}, "traffic_settle": 0})
+    assert run.code == 0, run.output
+    run = versions.lab.role("ingress_gateway", variables={"ingress_gateway_state": "absent"})
+    assert run.code == 0, run.output
+
+
+def test_no_request_from_outside_is_lost(entry: Entry) -> None:
+    """The route is on the gateway alone, so it is the gateway's Pods that are watched."""
+    entry.declare(100, 0, sidecars=False)
+    with entry.client() as client:
+        run = entry.shift()
+    client.told("shift at the ingress gateway")
+    assert run.code == 0, run.output
+    assert (client.failed, entry.weights) == (0, [0, 100]), run.output
+    assert client.sent > 100
+    assert re.search(r"watched at 2 proxies: istio-system/istio-ingressgateway-\S+, istio-system/istio-ing", run.words)
+    seen = re.findall(r"new \(envoydummy.chapter10vm v2\): (\d+) requests, 100.00 % succeeded", run.words)
+    assert len(seen) == 2, run.output
+    assert min(map(int, seen)) >= 15, run.output
+
+
+def test_no_request_from_outside_or_inside_is_lost(entry: Entry) -> None:
+    """The same route is for the gateway and for sidecars."""
+    entry.declare(100, 0, sidecars=True)
+    with entry.client() as outside, from_client() as inside:
+        run = entry.shift()
+    outside.told("shift for gateway and sidecars, from outside")
+    inside.told("shift for gateway and sidecars, from a pod")
+    assert run.code == 0, run.output
+    assert (outside.failed, inside.failed, entry.weights) == (0, 0, [0, 100]), run.output
+    assert min(outside.sent, inside.sent) > 100
+    assert "lab/shift-client" in run.words
+    assert "istio-system/istio-ingressgateway" in run.words
+
+
+def test_requests_from_outside_go_back_where_the_new_version_fails(entry: Entry) -> None:
+    entry.declare(100, 0, sidecars=False)
+    entry.versions.becomes("fails")
+    try:
+        with entry.client() as client:
+            run = entry.shift(traffic_shift_steps=[20])
+    finally:
+        entry.versions.becomes("well")
+    client.told("new version fails, at the ingress gateway")
+    assert run.code == 2, run.output
+    assert entry.weights == [100, 0]
+    assert re.search(r"\d+ of \d+ requests failed", run.words), run.output
+    assert client.statuses[200] > client.sent / 2

@@ -53,7 +53,7 @@ def gateway_spec(**more):
 
 
 def test_a_gateway_is_what_istioctl_would_make_of_it():
-    (release,) = _charts.gateway(gateway_spec(cross_network=True), "1-31")
+    (release,) = _charts.gateway(gateway_spec(cross_network=True), "1-31", "eastwest_gateway")
     assert (release.name, release.namespace, release.chart) == ("istio-eastwestgateway", "istio-system", "gateway")
     values = release.values
     assert values["labels"] == {
@@ -65,6 +65,7 @@ def test_a_gateway_is_what_istioctl_would_make_of_it():
     assert values["service"]["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
     assert [port["port"] for port in values["service"]["ports"]] == [15012, 15443]
     assert (values["replicaCount"], values["autoscaling"], values["revision"]) == (2, {"enabled": False}, "1-31")
+    assert values["serviceAccount"] == {"name": "istio-eastwestgateway-service-account"}
     assert values["env"] == {"ISTIO_META_REQUESTED_NETWORK_VIEW": "network1"}
 
 
@@ -77,8 +78,9 @@ def test_a_gateway_is_what_istioctl_would_make_of_it():
     ],
 )
 def test_a_gateway_s_settings_without_a_counterpart_are_refused(more, words):
-    with pytest.raises(MeshError, match=words):
-        _charts.gateway(gateway_spec(**more), "")
+    with pytest.raises(MeshError, match=words) as caught:
+        _charts.gateway(gateway_spec(**more), "", "ingress_gateway")
+    assert "(ingress_gateway_method)" in str(caught.value)
 
 
 def test_an_object_belongs_to_its_release():

@@ -27,6 +27,18 @@ def test_it_belongs_to_istiods_mesh_and_is_selected_as_everywhere() -> None:
     assert [(port["port"], port["targetPort"]) for port in own["ports"]] == [(80, 8080), (443, 8443)]
 
 
+@pytest.mark.parametrize(
+    ("name", "labels", "expected"),
+    [
+        ("istio-ingressgateway", {}, {"istio": "ingressgateway"}),
+        ("shop", {"team": "a"}, {"istio": "shop", "team": "a"}),
+        ("shop", {"istio": "ingressgateway"}, {"istio": "ingressgateway"}),
+    ],
+)
+def test_the_chart_always_has_a_label_istio(name: str, labels: dict[str, str], expected: dict[str, str]) -> None:
+    assert _ingress.charts_labels(Options(name=name, labels=labels)) == expected
+
+
 def test_ports_as_given() -> None:
     ports = _ingress.service_ports(Options(ports=[{"name": "tcp-db", "port": 5432}]))
     assert ports == [{"name": "tcp-db", "port": 5432, "targetPort": 5432, "protocol": "TCP"}]

@@ -139,8 +139,8 @@ class Installed:
     precheck = ()
     unjudged_proxies = ()
 
-    def __init__(self, *_arguments):
-        pass
+    def __init__(self, *arguments):
+        self.wanted = arguments[1]
 
     def judge_version(self, _version):
         return ""
