@@ -19,8 +19,12 @@ from .declared import ROOT
 from .server import World, serving
 from .state import State
 
-KUBECONFIG = "apiVersion: v1\nusers: [{name: x, user: {token: secret-of-the-cluster}}]\n"
-BEARER = {"host": "https://10.0.0.1:6443", "bearer_token": "secret-of-the-cluster", "ca_cert": "a certificate"}
+KUBECONFIG = """apiVersion: v1
+clusters: [{name: x, cluster: {server: 'https://10.0.0.1:6443'}}]
+users: [{name: x, user: {token: secret-of-the-cluster}}]
+"""
+AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+BEARER = {"host": "https://10.0.0.1:6443", "bearer_token": "secret-of-the-cluster", "ca_cert": AUTHORITY}
 GIVEN: dict[str, t.Any] = {
     "kubeconfig": KUBECONFIG,
     "machine": {"username": "ops", "ssh_key_data": "secret-of-the-machines", "become_method": "sudo"},
@@ -30,6 +34,7 @@ GIVEN: dict[str, t.Any] = {
     "variables": {"mesh_workload_group": "shop/orders"},
     "hosts": {"vm1": {"ansible_host": "10.0.0.11"}, "vm2": None},
     "inventory_sources": [{"name": "more", "source_path": "inventories/gcp/gcp_compute.yml"}],
+    "registered_jobs": ["renew", "report"],
 }
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import typing as t
+import urllib.parse
 
 from . import rules
 from .shape import INT, RESOURCES, RUN, STR
@@ -20,6 +21,15 @@ Answer = tuple[int, t.Any]
 SECRET = "$encrypted$"
 # Types of credentials that AWX brings along.
 MANAGED = {"Machine": "ssh", "Source Control": "scm", "Google Compute Engine": "cloud"}
+# What goes with what it leads to.
+CASCADES = {
+    ("credentials", "organization"),
+    ("hosts", "inventory"),
+    ("groups", "inventory"),
+    ("inventory_sources", "inventory"),
+    ("schedules", "unified_job_template"),
+    ("workflow_job_template_nodes", "workflow_job_template"),
+}
 _SECRETS_OF_MANAGED = {"password", "ssh_key_data", "ssh_key_unlock", "become_password"}
 
 
@@ -42,6 +52,7 @@ class State:
         surveys: path of a survey -> the survey.
         refused: what was refused, in words.
         ignored: what AWX leaves out, as `collection.field`.
+        teams: how many each organisation has.
     """
 
     playbooks: set[str]
@@ -50,6 +61,7 @@ class State:
     surveys: dict[str, Object] = dataclasses.field(default_factory=dict)
     refused: list[str] = dataclasses.field(default_factory=list)
     ignored: set[str] = dataclasses.field(default_factory=set)
+    teams: int = 0
     last: int = 0
 
     def __post_init__(self) -> None:
@@ -97,25 +109,35 @@ class State:
         if collection == "project_updates" and method == "GET":
             return 200, {"status": "successful", "failed": False}
         if collection == "unified_job_templates" and not rest:
-            return 200, self._listed([(name, item) for name in RUN for item in self.objects[name].values()], query)
+            return 200, self._listed(
+                collection, [(name, item) for name in RUN for item in self.objects[name].values()], query
+            )
         if collection not in RESOURCES:
             raise Refused(404, {"detail": f"{collection}: no such thing"})
         if not rest:
             if method == "GET":
-                return 200, self._listed([(collection, item) for item in self.objects[collection].values()], query)
+                return 200, self._listed(
+                    collection, [(collection, item) for item in self.objects[collection].values()], query
+                )
             return 201, self._shown(collection, self._made(collection, body))
         number = int(rest[0])
         if number not in self.objects[collection]:
             raise Refused(404, {"detail": "Not found."})
         if len(rest) == 2:
-            return self._below(method, collection, number, rest[1], body)
+            return self._below(method, collection, number, rest[1], query, body)
+        if method == "DELETE":
+            self._removed(collection, number)
+            # Inventories go in the background.
+            return (202 if collection == "inventories" else 204), None
         if method == "PATCH":
             self._changed(collection, number, body)
         elif method != "GET":
             raise Refused(405, {"detail": f'Method "{method}" not allowed.'})
         return 200, self._shown(collection, self.objects[collection][number])
 
-    def _below(self, method: str, collection: str, number: int, what: str, body: t.Any) -> Answer:
+    def _below(
+        self, method: str, collection: str, number: int, what: str, query: dict[str, str], body: t.Any
+    ) -> Answer:
         path = f"{collection}/{number}/{what}"
         if what == "survey_spec" and collection.endswith("job_templates"):
             if method == "POST":
@@ -129,7 +151,7 @@ class State:
             raise Refused(404, {"detail": f"{path}: no such list"})
         known = self.attached.setdefault(path, [])
         if method == "GET":
-            return 200, self._listed([(other, self.objects[other][item]) for item in known], {})
+            return 200, self._listed(path, [(other, self.objects[other][item]) for item in known], query)
         if body["id"] not in self.objects[other]:
             raise Refused(400, {"detail": f"{other} {body['id']} is not there"})
         if body.get("disassociate"):
@@ -145,23 +167,43 @@ class State:
                 raise Refused(400, {"error": "Cannot assign multiple credentials of one type."})
         known.append(number)
 
-    def _listed(self, found: list[tuple[str, Object]], query: dict[str, str]) -> Object:
-        chosen = [
-            self._shown(collection, item) for collection, item in found if self._selected(collection, item, query)
-        ]
-        return {"count": len(chosen), "next": None, "previous": None, "results": chosen}
+    def _listed(self, path: str, found: list[tuple[str, Object]], query: dict[str, str]) -> Object:
+        """A page of a list."""
+        chosen = [pair for pair in found if self._selected(*pair, query)]
+        page, size = int(query.get("page", 1)), min(int(query.get("page_size", 25)), 200)
+        following = urllib.parse.urlencode({**query, "page": page + 1})
+        return {
+            "count": len(chosen),
+            "next": f"/api/v2/{path}/?{following}" if page * size < len(chosen) else None,
+            "previous": None,
+            "results": [self._shown(*pair) for pair in chosen[(page - 1) * size : page * size]],
+        }
 
     def _selected(self, collection: str, item: Object, query: dict[str, str]) -> bool:
         own = self._full(collection, item)
         either = [key for key in query if key.startswith("or__")]
         if either and not any(str(own.get(key[4:])) == query[key] for key in either):
             return False
-        for key in query.keys() - either:
-            if key not in own and key != "organization":
-                raise Refused(400, {"detail": f"{collection} has no field {key}"})
-            if str(own.get(key)) != query[key]:
+        for key in query.keys() - either - {"page", "page_size"}:
+            name = key.removesuffix("__startswith")
+            found = str(self._followed(collection, own, name.split("__")))
+            if not (found == query[key] if name == key else found.startswith(query[key])):
                 return False
         return True
+
+    def _followed(self, collection: str, item: Object, path: list[str]) -> t.Any:
+        """A field of an object, or of what that leads to."""
+        field, *rest = path
+        leads = {**RESOURCES[collection].links, "organization": "organizations"}
+        if field not in self._full(collection, item) and field not in leads:
+            raise Refused(400, {"detail": f"{collection} has no field {field}"})
+        value = item.get(field)
+        if not rest:
+            return value
+        if field not in leads:
+            raise Refused(400, {"detail": f"{collection}.{field} leads nowhere"})
+        other = self.objects[leads[field]].get(value) if value else None
+        return self._followed(leads[field], other, rest) if other else None
 
     def _full(self, collection: str, item: Object) -> Object:
         resource = RESOURCES[collection]
@@ -180,6 +222,16 @@ class State:
         lists = [*RESOURCES[collection].related, *(["survey_spec"] if collection.endswith("job_templates") else [])]
         answer = {**self._full(collection, item), "url": own, "related": {name: f"{own}{name}/" for name in lists}}
         answer["summary_fields"] = {}
+        if collection == "organizations":
+            answer["summary_fields"]["related_field_counts"] = {
+                "users": 0,
+                "admins": 0,
+                "teams": self.teams,
+                **{
+                    kind: sum(other.get("organization") == item["id"] for other in self.objects[kind].values())
+                    for kind in ("inventories", "projects", "job_templates")
+                },
+            }
         if collection == "projects":
             answer["scm_revision"] = "0123abcd" if item.get("updated") else ""
             if not item.get("updated"):
@@ -244,6 +296,33 @@ class State:
             item["inputs"] = {key: known["inputs"].get(key) if value == SECRET else value for key, value in own.items()}
         self._judge(collection, item, number)
         self.objects[collection][number] = item
+
+    def _removed(self, collection: str, number: int) -> None:
+        """An object goes, with what can't be without it; the rest forgets it."""
+        if collection == "credential_types":
+            if any(item["credential_type"] == number for item in self.objects["credentials"].values()):
+                raise Refused(403, {"detail": "Credential types that are in use cannot be deleted."})
+            if self.objects[collection][number].get("managed"):
+                raise Refused(403, {"detail": "Deletion not allowed for managed credential types"})
+        del self.objects[collection][number]
+        for path in [path for path in self.attached if path.startswith(f"{collection}/{number}/")]:
+            del self.attached[path]
+        self.surveys.pop(f"{collection}/{number}/survey_spec", None)
+        for path, known in self.attached.items():
+            holder, _number, what = path.split("/")
+            if RESOURCES[holder].related[what] == collection and number in known:
+                known.remove(number)
+        for other, resource in RESOURCES.items():
+            for field, leads in resource.links.items():
+                if leads != collection and not (leads == "unified_job_templates" and collection in RUN):
+                    continue
+                for key, item in list(self.objects[other].items()):
+                    if item.get(field) != number:
+                        continue
+                    if (other, field) in CASCADES:
+                        self._removed(other, key)
+                    else:
+                        item[field] = None
 
     def _judge(self, collection: str, item: Object, number: int) -> None:
         resource = RESOURCES[collection]

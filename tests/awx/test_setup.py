@@ -5,26 +5,32 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import typing as t
 
-from .conftest import BEARER, Awx
+from .conftest import BEARER, Awx, project_files
 from .declared import SURVEYS, TEMPLATES
+from .state import MANAGED
 
+PROJECT = project_files()
 SECRETS = ("secret-of-the-cluster", "secret-of-the-machines", "secret-of-the-callback")
 
 
-def test_what_is_refused_before_anything_is_sent(awx: Awx) -> None:
-    for changes, told in (
-        ({"bearer": BEARER}, "one way to the cluster"),
-        ({"slices": 0}, "awx_setup_slices 0"),
-        ({"renew_time": "2 o'clock"}, "a time of day, such as 02:00"),
-        ({"callback_key": "short"}, "a key that nobody guesses"),
-    ):
-        run = awx.play(**changes)
-        assert run.code != 0
+def test_what_is_refused_before_anything_is_changed(awx: Awx) -> None:
+    """The single reasons: tests/unit/plugins/plugin_utils/test__awx_setup.py."""
+    run = awx.play(bearer=BEARER, slices=0, callback_key="short")
+    assert run.code != 0
+    for told in ("one way to the cluster", "awx_setup_slices 0", "an awx_setup_callback_key of 5 characters"):
         assert told in run.words, run.output
-        assert awx.world.requests == []
-        assert "secret-of-" not in run.output
+    assert awx.world.requests == []
+    assert "secret-of-" not in run.output
+    # What only AWX can tell.
+    run = awx.play(machine=None, credentials=["Vault"])
+    assert run.code != 0
+    for told in ("neither awx_setup_machine nor a credential called 'Mesh - machines'", "no credential called 'Vault'"):
+        assert told in run.words, run.output
+    assert awx.world.writes == []
 
 
 def test_without_awx_awx_or_with_a_wrong_token(awx: Awx) -> None:
@@ -34,6 +40,14 @@ def test_without_awx_awx_or_with_a_wrong_token(awx: Awx) -> None:
     run = awx.play(environment={"CONTROLLER_OAUTH_TOKEN": "wrong"})
     assert run.code != 0
     assert "Invalid authentication credentials" in run.words
+    assert awx.world.writes == []
+
+
+def test_check_mode_in_an_empty_awx(awx: Awx) -> None:
+    run = awx.play("--check")
+    assert run.code == 0, run.output
+    assert "would create or change, once what they need is there: image, credentials, project" in run.words
+    assert run.changed > 0
     assert awx.world.writes == []
 
 
@@ -54,7 +68,8 @@ def test_what_is_made(awx: Awx) -> None:
     for name, item in templates.items():
         assert awx.state.survey(item["name"]) == SURVEYS.get(name, [])
         assert item.get("survey_enabled", False) == (name in SURVEYS)
-        assert awx.state.related("job_templates", item["name"], "credentials") == {"Mesh - cluster", "Mesh - machines"}
+        attached = awx.state.related("job_templates", item["name"], "credentials")
+        assert attached == {"Mesh - cluster by kubeconfig", "Mesh - machines"}
         assert json.loads(item["extra_vars"])["mesh_verify_stats"] is True
     slices = {name for name, item in templates.items() if item.get("job_slice_count") == 3}
     assert slices == {"onboard", "renew", "diagnose"}
@@ -68,7 +83,14 @@ def test_what_is_made(awx: Awx) -> None:
         "mesh_workload_group": "shop/orders"
     }
     assert awx.state.named("inventory_sources", "more")["source"] == "scm"
-    assert awx.state.named("credentials", "Mesh - cluster")["inputs"]["kubeconfig"].startswith("apiVersion: v1\n")
+    source = awx.state.named("inventory_sources", "Mesh - registered machines")
+    assert source["source_path"] in PROJECT
+    assert source["credential"] == awx.state.named("credentials", "Mesh - cluster by kubeconfig")["id"]
+    registered = awx.state.named("inventories", "Mesh - registered machines")["id"]
+    assert {name for name, item in templates.items() if item["inventory"] == registered} == {"renew", "report"}
+    assert awx.state.named("credentials", "Mesh - cluster by kubeconfig")["inputs"]["kubeconfig"].startswith(
+        "apiVersion: v1\n"
+    )
     injected = awx.state.named("credential_types", "Mesh - kubeconfig")["injectors"]
     assert injected == {"env": {"K8S_AUTH_KUBECONFIG": "{{ kubeconfig }}"}}
 
@@ -98,35 +120,61 @@ def test_a_second_run_changes_nothing(awx: Awx) -> None:
     assert awx.state.refused == []
 
 
-def test_check_mode_sends_nothing(awx: Awx) -> None:
-    run = awx.play("--check", slices=5)
+CHANGED: dict[str, t.Any] = {
+    "slices": 5,
+    "renew_time": "23:30",
+    "hosts": {"vm1": {"ansible_host": "10.0.0.99"}},
+    "kubeconfig": None,
+    "bearer": BEARER,
+    "callback_key": None,
+}
+
+
+def test_check_mode_tells_what_is_declared_otherwise(awx: Awx) -> None:
+    run = awx.play("--check", **CHANGED)
     assert run.code == 0, run.output
     assert run.changed > 0
+    # The credential is new, and the jobs are to have it.
+    assert "would create or change, once what they need is there: registered, templates" in run.words
     assert awx.world.writes == []
 
 
 def test_what_is_declared_otherwise_is_changed(awx: Awx) -> None:
-    hosts = {"vm1": {"ansible_host": "10.0.0.99"}}
-    run = awx.play(
-        slices=5, renew_time="23:30", hosts=hosts, kubeconfig="users: [{name: other}]\n", update_secrets=True
-    )
+    run = awx.play(**CHANGED)
     assert run.code == 0, run.output
     assert awx.state.named("job_templates", "Mesh - onboard")["job_slice_count"] == 5
     assert "T233000" in awx.state.named("schedules", "Mesh - renew every night")["rrule"]
     assert json.loads(awx.state.named("hosts", "vm1")["variables"]) == {"ansible_host": "10.0.0.99"}
-    assert awx.state.named("credentials", "Mesh - cluster")["inputs"]["kubeconfig"] == "users: [{name: other}]\n"
+    assert awx.state.named("credentials", "Mesh - cluster by bearer token")["inputs"] == BEARER
+    attached = awx.state.related("job_templates", "Mesh - onboard", "credentials")
+    assert attached == {"Mesh - cluster by bearer token", "Mesh - machines"}
     # Whoever is in the group for another reason stays.
     assert awx.state.related("groups", "mesh_vms", "hosts") == {"vm1", "vm2"}
     assert awx.state.refused == []
 
 
-def test_another_prefix_is_another_mesh_and_a_token_is_another_way(awx: Awx) -> None:
-    before = len(awx.state.objects["job_templates"])
-    run = awx.play(prefix="Staging - ", kubeconfig=None, bearer=BEARER, callback_key=None)
+def test_all_of_it_goes_and_nothing_else(awx: Awx) -> None:
+    other = awx.state.named("organizations", "Mesh")["id"]
+    awx.state.handle(
+        "POST", "credentials", {}, {"name": "Vault", "organization": other, "credential_type": 1, "inputs": {}}
+    )
+    before = copy.deepcopy(awx.state.objects)
+    run = awx.play("--check", state="absent")
     assert run.code == 0, run.output
-    # All but the one for machines that come up by themselves.
-    assert len(awx.state.objects["job_templates"]) == 2 * before - 1
-    assert len(awx.state.objects["organizations"]) == 1
-    assert awx.state.named("credentials", "Staging - cluster")["inputs"] == BEARER
-    assert awx.state.named("credentials", "Mesh - cluster")["inputs"] != BEARER
+    assert awx.world.writes == []
+    assert awx.state.objects == before
+
+    run = awx.play(state="absent", kubeconfig=None, machine=None)
+    assert run.code == 0, run.output
+    assert "The organisation Mesh stays. It holds 1 credentials that this role did not make." in run.words
+    left = {name: {item.get("name") for item in found.values()} for name, found in awx.state.objects.items() if found}
+    assert left == {"organizations": {"Mesh"}, "credentials": {"Vault"}, "credential_types": set(MANAGED)}
+
+    del awx.state.objects["credentials"][awx.state.named("credentials", "Vault")["id"]]
+    run = awx.play(state="absent")
+    assert (run.code, run.changed) == (0, 1), run.output
+    assert awx.state.objects["organizations"] == {}
+    run = awx.play(state="absent")
+    assert (run.code, run.changed) == (0, 0), run.output
+    assert run.warnings == []
     assert awx.state.refused == []
