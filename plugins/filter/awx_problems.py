@@ -28,6 +28,11 @@ options:
   there:
     description: What AWX has, as endpoint of its API to names. With it, only what must be there is judged.
     type: dict
+  jobs:
+    description: Names of the jobs that the role makes.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -48,9 +53,10 @@ def awx_problems(
     options: t.Mapping[str, t.Any],
     names: t.Mapping[str, t.Any] | None = None,
     there: t.Mapping[str, t.Sequence[str]] | None = None,
+    jobs: t.Sequence[str] = (),
 ) -> list[str]:
     if names is None or there is None:
-        return _awx_setup.problems(options)
+        return _awx_setup.problems(options, jobs)
     return _awx_setup.lacking(options, names, there)
 
 

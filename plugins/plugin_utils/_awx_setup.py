@@ -46,12 +46,17 @@ SHORTEST_KEY = 16
 _TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 
 
-def problems(options: Options) -> list[str]:
-    """What is wrong with the options by themselves; nothing of AWX is needed to tell, and no secret is told."""
-    return [str(error) for error in _problems(options)]
+def problems(options: Options, jobs: t.Sequence[str]) -> list[str]:
+    """What is wrong with the options by themselves; nothing of AWX is needed to tell, and no secret is told.
+
+    Args:
+        options: the role's.
+        jobs: names of the jobs that it makes.
+    """
+    return [str(error) for error in _problems(options, jobs)]
 
 
-def _problems(options: Options) -> t.Iterator[MeshError]:
+def _problems(options: Options, jobs: t.Sequence[str]) -> t.Iterator[MeshError]:
     absent = options["state"] == "absent"
     if not str(options["prefix"]).strip() or not str(options["organization"]).strip():
         yield MeshError(
@@ -67,6 +72,11 @@ def _problems(options: Options) -> t.Iterator[MeshError]:
         return
     yield from _cluster(options)
     yield from _machine(options["machine"], options["machine_credential"])
+    unknown = sorted(set(options["job_credentials"]) - set(jobs))
+    if unknown:
+        yield MeshError(
+            f"{', '.join(unknown)} in awx_setup_job_credentials", "names of jobs", f"one of {', '.join(sorted(jobs))}"
+        )
     yield from _jobs(options)
     yield from _inventory(options)
 
@@ -189,7 +199,7 @@ def _inventory(options: Options) -> t.Iterator[MeshError]:
 def needed_credentials(options: Options) -> list[str]:
     """Names of the credentials that were there before this role ran."""
     named = [options["cluster_credential"], options["machine_credential"], options["project_credential"]]
-    named += options["credentials"]
+    named += [*options["job_credentials"].values(), *options["credentials"]]
     named += [source.get("credential") for source in options["inventory_sources"]]
     return list(dict.fromkeys(name for name in named if name))
 
@@ -222,6 +232,8 @@ def questions(options: Options, names: t.Mapping[str, t.Any], check: bool) -> li
     if options["state"] == "absent":
         counts = {"what": "counts", "by": "summary_fields.related_field_counts"}
         asked.append({**_question("organizations", name=organization), **counts})
+        for kind in (names["kubeconfig_type"], names["bearer_type"]):
+            asked.append({**_question("credentials", credential_type__name=kind), "what": "typed_credentials"})
     return asked
 
 
@@ -232,13 +244,19 @@ def _question(endpoint: str, **query: str) -> dict[str, t.Any]:
 def lacking(options: Options, names: t.Mapping[str, t.Any], there: There) -> list[str]:
     """What must be in AWX already and is not, or is there more than once, so that its name does not tell which.
 
+    Where all is to go, what is in the way: AWX deletes no type of credentials that somebody has one of.
+
     Args:
         options: the role's.
         names: what things are called.
         there: what AWX has; `named_credentials` are all of the names that were asked for, whomever they belong to.
     """
     if options["state"] == "absent":
-        return []
+        others = sorted(set(there["typed_credentials"]) - set(names["own_credentials"]))
+        if not others:
+            return []
+        found = f"{len(others)} credentials of the types that are to go ({', '.join(others)})"
+        return [str(MeshError(found, "none but those that this role made", "delete them in AWX first"))]
     counted = collections.Counter(there["named_credentials"])
     return [str(error) for error in _lacking(options, names, counted)]
 

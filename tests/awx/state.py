@@ -330,6 +330,8 @@ class State:
             if key != number and all(other.get(field) == item.get(field) for field in resource.unique):
                 raise Refused(400, {"__all__": [f"{resource.name}: {' and '.join(resource.unique)} exist already."]})
         wrong = _WRONG[collection](self, item) if collection in _WRONG else []
+        if len(item.get("name") or "") > 512:
+            wrong.append("Ensure this field has no more than 512 characters.")
         if wrong:
             raise Refused(400, {"detail": wrong})
 
@@ -351,6 +353,10 @@ class State:
         wrong = []
         if not project.get("updated") or item["playbook"] not in self.playbooks:
             wrong.append(f"Playbook {item['playbook']} not found for project.")
+        if item.get("job_slice_count", 1) < 1 or item.get("forks", 0) < 0:
+            wrong.append("Ensure this value is greater than or equal to 1 (slices) or 0 (forks).")
+        if len(item.get("host_config_key", "")) > 1024:
+            wrong.append("Ensure this field has no more than 1024 characters.")
         if not item.get("inventory") and not item.get("ask_inventory_on_launch"):
             wrong.append("You must either set a default value or ask to prompt on launch.")
         return wrong

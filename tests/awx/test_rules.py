@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 import typing as t
 
 import pytest
@@ -28,6 +30,23 @@ def test_surveys_are_as_awx_wants_them(name: str) -> None:
 def test_every_job_that_an_operator_starts_has_a_survey() -> None:
     assert set(SURVEYS) == {"site", "mesh", "onboard", "verify", "renew", "upgrade", "offboard", "shift", "diagnose"}
     assert set(TEMPLATES) - set(SURVEYS) == {"infra", "report"}
+
+
+def test_the_page_sets_options_that_there_are() -> None:
+    specs = yaml.safe_load((ROOT / "roles/awx_setup/meta/argument_specs.yml").read_text(encoding="utf-8"))
+    page = (ROOT / "docs/awx.md").read_text(encoding="utf-8")
+    example = page.partition("5. Write")[2].partition("\n\n")[2].partition("\n\n")[0]
+    shown = yaml.safe_load(textwrap.dedent(example))
+    assert "awx_setup_machine" in shown
+    assert set(shown) | set(re.findall(r"\bawx_setup_\w+", page)) <= set(specs["argument_specs"]["main"]["options"])
+
+
+def test_the_job_that_machines_start_asks_nothing() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/awx_setup/tasks/jobs.yml").read_text(encoding="utf-8"))
+    (called,) = [
+        task["awx.awx.job_template"] for task in tasks if "host_config_key" in task.get("awx.awx.job_template", {})
+    ]
+    assert [name for name in called if name.startswith("ask_") or "survey" in name or "slice" in name] == []
 
 
 def options_of(playbook: str) -> dict[str, dict[str, t.Any]]:
@@ -73,6 +92,8 @@ def test_questions_are_about_options_that_there_are(name: str) -> None:
             assert item["choices"] == ["false", "true"]
         else:
             assert kind in FITTING[item["type"]], variable
+        if options[variable].get("choices"):
+            assert item["choices"] == options[variable]["choices"], variable
         # A question's default changes nothing for those who do not look at it.
         usual = options[variable].get("default")
         asked: t.Any = item.get("default")

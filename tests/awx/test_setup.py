@@ -70,7 +70,6 @@ def test_what_is_made(awx: Awx) -> None:
         assert item.get("survey_enabled", False) == (name in SURVEYS)
         attached = awx.state.related("job_templates", item["name"], "credentials")
         assert attached == {"Mesh - cluster by kubeconfig", "Mesh - machines"}
-        assert json.loads(item["extra_vars"])["mesh_verify_stats"] is True
     slices = {name for name, item in templates.items() if item.get("job_slice_count") == 3}
     assert slices == {"onboard", "renew", "diagnose"}
     assert templates["report"]["job_type"] == "check"
@@ -127,10 +126,21 @@ CHANGED: dict[str, t.Any] = {
     "kubeconfig": None,
     "bearer": BEARER,
     "callback_key": None,
+    "job_credentials": {"verify": "Mesh verify"},
 }
 
 
+def make(awx: Awx, name: str, kind: str) -> None:
+    """Somebody makes a credential by hand."""
+    organization = awx.state.named("organizations", "Mesh")["id"]
+    inputs = BEARER if kind == "Mesh - bearer token" else {}
+    body = {"name": name, "organization": organization, "inputs": inputs}
+    body["credential_type"] = awx.state.named("credential_types", kind)["id"]
+    assert awx.state.handle("POST", "credentials", {}, body)[0] == 201
+
+
 def test_check_mode_tells_what_is_declared_otherwise(awx: Awx) -> None:
+    make(awx, "Mesh verify", "Mesh - bearer token")
     run = awx.play("--check", **CHANGED)
     assert run.code == 0, run.output
     assert run.changed > 0
@@ -146,6 +156,8 @@ def test_what_is_declared_otherwise_is_changed(awx: Awx) -> None:
     assert "T233000" in awx.state.named("schedules", "Mesh - renew every night")["rrule"]
     assert json.loads(awx.state.named("hosts", "vm1")["variables"]) == {"ansible_host": "10.0.0.99"}
     assert awx.state.named("credentials", "Mesh - cluster by bearer token")["inputs"] == BEARER
+    attached = awx.state.related("job_templates", "Mesh - verify", "credentials")
+    assert attached == {"Mesh verify", "Mesh - machines"}
     attached = awx.state.related("job_templates", "Mesh - onboard", "credentials")
     assert attached == {"Mesh - cluster by bearer token", "Mesh - machines"}
     # Whoever is in the group for another reason stays.
@@ -154,10 +166,14 @@ def test_what_is_declared_otherwise_is_changed(awx: Awx) -> None:
 
 
 def test_all_of_it_goes_and_nothing_else(awx: Awx) -> None:
-    other = awx.state.named("organizations", "Mesh")["id"]
-    awx.state.handle(
-        "POST", "credentials", {}, {"name": "Vault", "organization": other, "credential_type": 1, "inputs": {}}
-    )
+    make(awx, "Vault", "Machine")
+    # A credential of a type that is to go is somebody's. It is told before anything goes.
+    run = awx.play(state="absent")
+    assert run.code != 0
+    assert "Found: 1 credentials of the types that are to go (Mesh verify)" in run.words
+    assert awx.world.writes == []
+    del awx.state.objects["credentials"][awx.state.named("credentials", "Mesh verify")["id"]]
+
     before = copy.deepcopy(awx.state.objects)
     run = awx.play("--check", state="absent")
     assert run.code == 0, run.output

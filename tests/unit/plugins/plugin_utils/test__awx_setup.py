@@ -24,6 +24,7 @@ OPTIONS: dict[str, t.Any] = {
     "machine": {"username": "ops", "ssh_key_data": "secret-y"},
     "machine_credential": None,
     "credentials": [],
+    "job_credentials": {"verify": "Mesh verify"},
     "hosts": {"vm1": {}},
     "inventory_sources": [{"name": "more", "source_path": "inventories/more.yml"}],
     "registered": True,
@@ -65,6 +66,7 @@ NOTHING: dict[str, list[t.Any]] = {
         "hosts",
         "workflow_job_template_nodes",
         "counts",
+        "typed_credentials",
     )
 }
 ALL: dict[str, list[t.Any]] = {
@@ -84,7 +86,7 @@ ALL: dict[str, list[t.Any]] = {
 
 
 def problems(**changes: t.Any) -> str:
-    found = _awx_setup.problems({**OPTIONS, **changes})
+    found = _awx_setup.problems({**OPTIONS, **changes}, ["site", "verify", "renew"])
     assert not any("secret-" in text for text in found)
     return "\n".join(found)
 
@@ -115,6 +117,7 @@ def test_what_is_right_is_taken() -> None:
         ({"kubeconfig": None, "bearer": {**BEARER, "host": "10.0.0.1"}}, "awx_setup_bearer.host '10.0.0.1'"),
         ({"kubeconfig": None, "bearer": {**BEARER, "ca_cert": "/etc/ca.pem"}}, "ca_cert that is no certificate"),
         ({"machine": {"user": "ops"}}, "Found: user in awx_setup_machine"),
+        ({"job_credentials": {"proof": "x"}}, "Found: proof in awx_setup_job_credentials"),
         ({"slices": 0}, "awx_setup_slices 0"),
         ({"forks": -1}, "awx_setup_forks -1"),
         ({"renew_time": "24:00"}, "awx_setup_renew_time '24:00'"),
@@ -139,8 +142,11 @@ def test_what_is_wrong_is_told(changes: dict[str, t.Any], told: str) -> None:
 
 
 def test_what_must_be_there_already() -> None:
-    assert _awx_setup.lacking(OPTIONS, NAMES, NOTHING) == []
-    given = {**OPTIONS, "kubeconfig": None, "machine": None}
+    (verify,) = _awx_setup.lacking(OPTIONS, NAMES, NOTHING)
+    assert "no credential called 'Mesh verify'" in verify
+    options = {**OPTIONS, "job_credentials": {}}
+    assert _awx_setup.lacking(options, NAMES, NOTHING) == []
+    given = {**options, "kubeconfig": None, "machine": None}
     cluster, machines = _awx_setup.lacking(given, NAMES, NOTHING)
     assert "neither awx_setup_kubeconfig or awx_setup_bearer nor a credential called 'Mesh - cluster'" in cluster
     assert "awx_setup_machine_credential" in machines
@@ -155,11 +161,23 @@ def test_what_must_be_there_already() -> None:
     assert "2 credentials called 'mine'" in twice
 
 
+def test_a_type_of_credentials_that_others_use_is_in_the_way() -> None:
+    absent = {**OPTIONS, "state": "absent"}
+    assert _awx_setup.lacking(absent, NAMES, {**ALL, "typed_credentials": ["Mesh - cluster"]}) == []
+    (found,) = _awx_setup.lacking(absent, NAMES, {**ALL, "typed_credentials": ["Mesh - cluster", "Mesh verify"]})
+    assert "1 credentials of the types that are to go (Mesh verify)" in found
+
+
 def test_what_awx_is_asked() -> None:
     asked = _awx_setup.questions({**OPTIONS, "credentials": ["Vault"]}, NAMES, check=False)
-    assert {item["what"] for item in asked} == set(NOTHING) - {"hosts", "workflow_job_template_nodes", "counts"}
+    assert {item["what"] for item in asked} == set(NOTHING) - {
+        "hosts",
+        "workflow_job_template_nodes",
+        "counts",
+        "typed_credentials",
+    }
     named = [item["query"]["name"] for item in asked if item["what"] == "named_credentials"]
-    assert named == ["Mesh - cluster", "Mesh - machines", "Vault"]
+    assert named == ["Mesh - cluster", "Mesh - machines", "Mesh verify", "Vault"]
     more = {item["what"] for item in _awx_setup.questions({**OPTIONS, "state": "absent"}, NAMES, check=True)}
     assert more == set(NOTHING)
 
