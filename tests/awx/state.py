@@ -21,6 +21,8 @@ Answer = tuple[int, t.Any]
 SECRET = "$encrypted$"
 # Types of credentials that AWX brings along.
 MANAGED = {"Machine": "ssh", "Source Control": "scm", "Google Compute Engine": "cloud"}
+# Texts that are null where there is none.
+NULLABLE = {("inventories", "host_filter")}
 # What goes with what it leads to.
 CASCADES = {
     ("credentials", "organization"),
@@ -211,6 +213,7 @@ class State:
             field: None if field in resource.links else "" if kinds == STR else 0 if kinds == INT else False
             for field, kinds in resource.fields.items()
         }
+        usual.update({field: None for other, field in NULLABLE if other == collection})
         usual["type"] = resource.name
         usual.update(
             {"job_templates": {"job_slice_count": 1}, "credential_types": {"managed": False}}.get(collection, {})
@@ -257,7 +260,7 @@ class State:
             elif not kinds:
                 wrong[field] = "no such field"
             elif value is None and (field in resource.links or kinds == STR):
-                taken[field] = None if field in resource.links else ""
+                taken[field] = None if field in resource.links or (collection, field) in NULLABLE else ""
             elif not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
                 wrong[field] = f"{value!r} is of another type"
             elif field in resource.choices and value not in resource.choices[field]:
