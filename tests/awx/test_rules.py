@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from . import rules
 from .declared import ROOT, SURVEYS, TEMPLATES, TYPES
@@ -103,6 +104,32 @@ def test_questions_are_about_options_that_there_are(name: str) -> None:
             asked = asked == "true"
         if usual is not None:
             assert asked == usual, variable
+
+
+@pytest.mark.parametrize("name", SURVEYS)
+def test_answers_are_what_the_roles_take(name: str) -> None:
+    """As AWX hands them over: whole numbers, fractions, texts, and lists of texts."""
+    options = options_of(TEMPLATES[name]["playbook"])
+    for item in SURVEYS[name]:
+        if item["variable"] not in options:
+            continue
+        answers: list[t.Any] = list(item.get("choices", [])) or [
+            item.get("default", "x"),
+            item.get("min"),
+            item.get("max"),
+        ]
+        if item["type"] == "multiselect":
+            answers = [item["choices"], item["choices"][:1]]
+        if item["type"] in ("text", "textarea"):
+            answers = [item.get("default", "x")]
+        validator = ArgumentSpecValidator({item["variable"]: spec_of(options[item["variable"]])})
+        for answer in answers:
+            assert validator.validate({item["variable"]: answer}).error_messages == [], (item["variable"], answer)
+
+
+def spec_of(option: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What of an option's documentation its validation looks at."""
+    return {key: value for key, value in option.items() if key in ("type", "elements", "choices")}
 
 
 @pytest.mark.parametrize(
