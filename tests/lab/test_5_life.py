@@ -259,8 +259,10 @@ def test_no_secret_lies_in_a_file_where_pipelining_is_off(mesh: Lab) -> None:
 
 def test_no_secret_lies_in_a_file_or_is_shown_where_it_comes_with_the_files(mesh: Lab) -> None:
     try:
-        # Both to be written in one task, whose differences are shown.
-        mesh.ssh("vm1", "rm /var/run/secrets/tokens/istio-token; echo >> /etc/istio/config/mesh")
+        # Without a certificate it needs a token: both are written in one task, whose differences are shown.
+        mesh.ssh(
+            "vm1", "systemctl stop istio; cd /etc/certs; rm key.pem cert-chain.pem; echo >> /etc/istio/config/mesh"
+        )
         run = succeeded(
             mesh.playbook(
                 "playbooks/onboard.yml",
@@ -273,7 +275,7 @@ def test_no_secret_lies_in_a_file_or_is_shown_where_it_comes_with_the_files(mesh
     tasks = re.split(r"^TASK \[", run.output, flags=re.MULTILINE)
     writing = [task for task in tasks if "Configure | Write the sidecar's files" in task.split("\n", 1)[0]]
     assert "+++ after: /etc/istio/config/mesh" in writing[0]
-    assert "/var/run/secrets/tokens/istio-token (istio-proxy, 0600): create" in writing[0], writing
+    assert "/var/run/secrets/tokens/istio-token (istio-proxy, 0600): change" in writing[0], writing
     assert "PUT" not in writing[0]
     assert mesh.ssh("vm1", "cat /var/run/secrets/tokens/istio-token").strip() not in run.output
 
