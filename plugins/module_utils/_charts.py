@@ -127,7 +127,10 @@ def gateway(spec: t.Mapping[str, t.Any], revision: str, role: str) -> list[Relea
     if unknown or set(spec) - {"profile", "components", "values"} or len(spec["components"]) > 1:
         raise MeshError(
             "the gateway has settings that Istio's chart of a gateway does not know: {}".format(
-                ", ".join(unknown or sorted({*spec, *spec["components"]} - {"profile", "values", "ingressGateways"}))
+                ", ".join(
+                    unknown
+                    or sorted({*spec, *spec["components"]} - {"profile", "values", "components", "ingressGateways"})
+                )
             ),
             f"no {role}_hub (the image is the one that istiod injects), and no {role}_spec but for values.gateways",
             f"leave them out, or have the gateway installed by istioctl ({role}_method)",

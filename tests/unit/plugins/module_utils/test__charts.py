@@ -72,7 +72,7 @@ def test_a_gateway_is_what_istioctl_would_make_of_it():
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"hub": "registry.example/istio"}, "hub"),
+        ({"hub": "registry.example/istio"}, "does not know: hub"),
         ({"spec": {"components": {"pilot": {"enabled": True}}}}, "pilot"),
         ({"spec": {"meshConfig": {}}}, "meshConfig"),
     ],
