@@ -50,7 +50,8 @@ _value:
   description:
     - C(lines), the table as lines; C(html), the same as a page; C(rows), a dictionary for each host with C(vm), C(state)
       (V(ok), V(renewed), V(attention), V(failed), V(unreachable) or V(not_reached)), C(reasons) and the columns;
-      C(by_vm), the same by name; C(counts) by state; C(failed), the names of those that failed or could not be reached.
+      C(by_vm), the same by name; C(counts) by state; C(failed), the names of those that failed or could not be reached;
+      C(summary), what becomes custom statistics.
   type: dict
 """
 

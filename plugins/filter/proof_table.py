@@ -85,7 +85,8 @@ _value:
   description:
     - C(lines), the table as lines; C(rows), a dictionary for each host with C(vm), C(state) (V(ok), V(failed),
       V(unreachable), V(not_reached) or V(not_tested)), C(reasons) and all the evidence; C(by_vm), the same by name;
-      C(counts) by state; C(failed), the names of the hosts that failed or could not be reached.
+      C(counts) by state; C(failed), the names of the hosts that failed or could not be reached;
+      C(summary), what becomes custom statistics.
   type: dict
 """
 

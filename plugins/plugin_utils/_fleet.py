@@ -9,7 +9,7 @@ import collections.abc
 import datetime
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _html, _tables
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _html, _summary, _tables
 
 Mapping = collections.abc.Mapping
 
@@ -61,7 +61,13 @@ def report(
         "failed": [row["vm"] for row in rows if row["state"] in FAILING],
         "lines": lines,
         "html": _page(rows, summary, now),
+        "summary": _summary.summary((_outcome(row, now) for row in rows), ("renewed",)),
     }
+
+
+def _outcome(row: Mapping[str, t.Any], now: float) -> _summary.Outcome:
+    left = row["details"].get("certificate_remaining")
+    return _summary.Outcome(row["vm"], row["state"], "\n".join(row["reasons"]), None if left is None else now + left)
 
 
 def _row(host: str, found: t.Any, contact: t.Any, now: float) -> dict[str, t.Any]:

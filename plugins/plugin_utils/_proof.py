@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import collections.abc
+import datetime
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _tables
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _summary, _tables
 
 OK = "ok"
 FAILED = "failed"
@@ -122,7 +123,14 @@ def prove(
         "counts": counts,
         "failed": [row["vm"] for row in bad],
         "lines": _lines(rows, counts),
+        "summary": _summary.summary(map(_outcome, rows)),
     }
+
+
+def _outcome(row: Mapping[str, t.Any]) -> _summary.Outcome:
+    expires = (row["certificate"] or {}).get("expires")
+    ends = datetime.datetime.fromisoformat(expires.replace("Z", "+00:00")).timestamp() if expires else None
+    return _summary.Outcome(row["vm"], row["state"], "\n".join(row["reasons"]), ends)
 
 
 def _finding(part: str, verdict: Mapping[str, t.Any]) -> Finding:
