@@ -131,6 +131,10 @@ bench-verify: bootstrap ## workload_entry_info with 10,000 WorkloadEntries again
 bench-onboard: bootstrap ## onboard.yml against a shell script (needs make lab LAB_VMS=8)
 	@tools/bench/run onboard
 
+.PHONY: bench-scale
+bench-scale: bootstrap ## renew and verify with 100, 500 and 2,000 machines, most of them recorded: growth, memory, API calls
+	@tools/bench/run scale
+
 ##@ Documentation
 
 .PHONY: docs

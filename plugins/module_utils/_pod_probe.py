@@ -15,6 +15,9 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import Me
 
 MARK = "@@hybridmesh@@"
 
+# So many endpoints are named where one is missing.
+KNOWN = 10
+
 # Each client is two shell functions: `ask URL` prints "STATUS EXIT", `admin PATH` prints Envoy's answer.
 _CLIENTS = {
     "curl": (
@@ -198,12 +201,9 @@ def _is_http(port: t.Mapping[str, t.Any]) -> bool:
     return name in ("http", "http2", "grpc")
 
 
-def endpoint_of(address: str, clusters: _probe.Clusters, cluster: str) -> str | None:
-    """A VM's endpoint in a cluster, by its address."""
-    for endpoint in sorted(clusters.get(cluster, {})):
-        if _probe.endpoint_address(endpoint) == address:
-            return endpoint
-    return None
+def endpoints_of(clusters: _probe.Clusters, cluster: str) -> dict[str, str]:
+    """The endpoints in a cluster by their addresses; of several at one address the first."""
+    return {_probe.endpoint_address(endpoint): endpoint for endpoint in sorted(clusters.get(cluster, {}), reverse=True)}
 
 
 def judge_vm(
@@ -280,7 +280,10 @@ def _judge(
 ) -> tuple[str, str, str]:
     route = "check the route and the firewall from the pod network to the VM's port, its application and its capture"
     if endpoint is None:
-        known = ", ".join(sorted(clusters.get(choice.cluster, {}))) or "none"
+        found = sorted(clusters.get(choice.cluster, {}))
+        known = ", ".join(found[:KNOWN]) or "none"
+        if len(found) > KNOWN:
+            known += f" and {len(found) - KNOWN} more"
         return (
             "no_endpoint",
             f"the pod's Envoy knows no endpoint of {vm} in {choice.service} (known: {known})",

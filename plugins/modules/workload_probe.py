@@ -344,7 +344,8 @@ def probe_group(pod, choice, identity, vms, params):
     transports: dict[str, _probe.Transport] = {}
     answers: list[int] = []
     while True:
-        endpoints = {vm["name"]: core.endpoint_of(vm["address"], counted, choice.cluster) for vm in vms}
+        by_address = core.endpoints_of(counted, choice.cluster)
+        endpoints = {vm["name"]: by_address.get(vm["address"]) for vm in vms}
         counters = grown.get(choice.cluster, {})
         waiting = [vm for vm in vms if not _probe.answered(counters.get(endpoints[vm["name"]] or "", {}), all(answers))]
         if not waiting or len(answers) >= budget or time.monotonic() >= deadline:

@@ -117,12 +117,12 @@ def test_choose_service():
         core.choose_service(services[:2], GROUP)
 
 
-def test_endpoint_of():
-    clusters: _probe.Clusters = {SERVICE: {"10.88.0.21:10000": {}, "[fd00::1]:10000": {}}}
-    assert core.endpoint_of("10.88.0.21", clusters, SERVICE) == "10.88.0.21:10000"
-    assert core.endpoint_of("fd00::1", clusters, SERVICE) == "[fd00::1]:10000"
-    assert core.endpoint_of("10.88.0.2", clusters, SERVICE) is None
-    assert core.endpoint_of("10.88.0.21", {}, SERVICE) is None
+def test_endpoints_by_address():
+    clusters: _probe.Clusters = {
+        SERVICE: {"10.88.0.21:10001": {}, "10.88.0.21:10000": {}, "[fd00::1]:10000": {}},
+    }
+    assert core.endpoints_of(clusters, SERVICE) == {"10.88.0.21": "10.88.0.21:10000", "fd00::1": "[fd00::1]:10000"}
+    assert core.endpoints_of({}, SERVICE) == {}
 
 
 HOST = "envoydummy.chapter10vm.svc.cluster.local"

@@ -1,0 +1,67 @@
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A connection to a machine that is not there: it answers what a real one answered to the same module."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import typing as t
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.connection import ConnectionBase
+
+DOCUMENTATION = r"""
+name: recorded
+short_description: Answers what a real machine answered
+description:
+  - For the benchmark tools/bench/scale.py.
+options:
+  answers:
+    description: Folder with an answer for each module, as C(MODULE.json).
+    type: path
+    required: true
+    vars:
+      - name: bench_answers
+  words:
+    description: What to replace in an answer, by what.
+    type: dict
+    default: {}
+    vars:
+      - name: bench_words
+"""
+
+_MODULE = re.compile(rb"ansible_collections\.hybridmesh\.istio\.plugins\.modules\.([a-z_]+)")
+
+
+class Connection(ConnectionBase):  # type: ignore[misc]
+    """Answers at once, in Ansible's own worker."""
+
+    transport = "recorded"
+    has_pipelining = True
+    always_pipeline_modules = True
+
+    def _connect(self) -> Connection:
+        self._connected = True
+        return self
+
+    def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
+        """Runs nothing."""
+        super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
+        module = _MODULE.search(in_data or b"")
+        if module is None:
+            raise AnsibleConnectionFailure(f"no answer is recorded to: {cmd[:200]}")
+        answer = pathlib.Path(self.get_option("answers"), module.group(1).decode() + ".json").read_text()
+        for word, other in self.get_option("words").items():
+            answer = answer.replace(word, other)
+        return 0, answer.encode(), b""
+
+    def put_file(self, in_path: str, out_path: str) -> t.NoReturn:
+        raise AnsibleConnectionFailure("nothing is copied")
+
+    def fetch_file(self, in_path: str, out_path: str) -> t.NoReturn:
+        raise AnsibleConnectionFailure("nothing is fetched")
+
+    def close(self) -> None:
+        self._connected = False

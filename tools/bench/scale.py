@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Benchmark of the controller with 100, 500 and 2,000 machines, on the lab (make lab, site.yml played).
+
+PLAYBOOK-time    growth of the controller's CPU seconds per machine from 500 to 2,000, against that from 100 to 500
+PLAYBOOK-growth  the same of its memory
+PLAYBOOK-memory  its peak of memory with 2,000, forks included, against 600 MB
+PLAYBOOK-calls   API calls with 2,000 against those with 100
+
+The lab's VMs are real and reached over ssh; all others are connections (connection/recorded.py) that answer at once, in Ansible's
+worker, what the first of the lab's VMs answered to the same module, under an address of their own. Their WorkloadEntries
+are in the API server, made for this. So the figures hold what the controller does, and nothing of what ssh and machines
+do. No request is sent from a pod. Memory is PSS: what is shared between Ansible and its forks counts once.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import pathlib
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import typing as t
+
+import verify
+import yaml
+from ansible_collections.hybridmesh.istio.plugins.module_utils._cluster import istiod_names
+from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
+from common import Api, Report, say
+
+SIZES = (100, 500, 2000)
+FORKS = 10
+MEGABYTES = 600
+PLAYBOOKS = ("renew", "verify")
+
+
+class Counter(http.server.ThreadingHTTPServer):
+    """Hands requests on to the API server and counts them."""
+
+    daemon_threads = True
+
+    def __init__(self, api: Api) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.api = api
+        self.calls: list[str] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """One request; answers are handed on as they come, which a WATCH needs."""
+
+    server: Counter
+
+    def pass_on(self) -> None:
+        self.server.calls.append(f"{self.command} {self.path}")
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        connection = self.server.api.connect()
+        headers = {key: value for key, value in self.headers.items() if key.lower() in ("content-type", "accept")}
+        connection.request(self.command, self.path, body or None, headers)
+        answer = connection.getresponse()
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.headers.get("Content-Type", ""))
+        self.end_headers()
+        try:
+            while piece := answer.read1(65536):
+                self.wfile.write(piece)
+        except OSError:
+            # A WATCH that the other side has seen enough of.
+            pass
+        connection.close()
+
+    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = pass_on
+
+    def log_message(self, format: str, *args: t.Any) -> None:
+        """Says nothing."""
+
+
+class Measured(t.NamedTuple):
+    """One run."""
+
+    seconds: float
+    cpu: float
+    megabytes: float
+    calls: int
+
+
+def pss_of(root: int) -> int:
+    """KiB of a process and all below it."""
+    children: dict[int, list[int]] = {}
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        children.setdefault(parent, []).append(int(path.parent.name))
+    total, todo = 0, [root]
+    while todo:
+        number = todo.pop()
+        todo += children.get(number, [])
+        try:
+            rollup = pathlib.Path(f"/proc/{number}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    return total
+
+
+def inventory(folder: pathlib.Path, size: int, real: int, first: str, group: bool) -> str:
+    """The lab's inventory, and as many more machines as are missing."""
+    hosts: dict[str, t.Any] = {}
+    for number in range(size - real):
+        words = {first: verify.address(number), "chapter10vm": verify.NAMESPACE}
+        words.update({"envoydummy": verify.GROUP, "chapter10-sa": "bench"})
+        hosts[f"bench{number:04}"] = {
+            "ansible_connection": "recorded",
+            "ansible_host": verify.address(number),
+            "bench_answers": str(folder),
+            "bench_words": words if group else {},
+            **({"mesh_workload_group": f"{verify.NAMESPACE}/{verify.GROUP}"} if group else {}),
+        }
+    path = folder / f"{size}.json"
+    path.write_text(json.dumps({"mesh_vms": {"hosts": hosts}}))
+    return str(path)
+
+
+def run(playbook: str, hosts: str, counter: Counter, folder: pathlib.Path) -> Measured:
+    """Runs a playbook on all of them."""
+    kubeconfig = folder / "kubeconfig"
+    kubeconfig.write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{counter.server_port}"}}],
+                "users": [{"name": "u", "user": {}}],
+                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+                "current-context": "x",
+            }
+        )
+    )
+    counter.calls.clear()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started, peak = time.monotonic(), 0
+    options = {"mesh_kubeconfig": str(kubeconfig), "mesh_verify_from": None}
+    command = ["ansible-playbook", f"playbooks/{playbook}.yml", "-i", "inventories/lab", "-i", hosts]
+    with open(folder / "output", "w", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            [*command, "--forks", str(FORKS), "-e", json.dumps(options)],
+            env={**os.environ, "ANSIBLE_CONNECTION_PLUGINS": str(pathlib.Path(__file__).parent / "connection")},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        while process.poll() is None:
+            peak = max(peak, pss_of(process.pid))
+            time.sleep(0.5)
+    seconds = time.monotonic() - started
+    if process.returncode:
+        raise SystemExit(f"{playbook}: {(folder / 'output').read_text()[-4000:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Measured(seconds, cpu, peak / 1024, len(counter.calls))
+
+
+def slope(found: t.Mapping[int, Measured], name: str, low: int, high: int) -> float:
+    """Growth for each further machine."""
+    return float((getattr(found[high], name) - getattr(found[low], name)) / (high - low))
+
+
+def measure(playbook: str, counter: Counter, folder: pathlib.Path, real: dict[str, str], report: Report) -> None:
+    """One playbook, in all sizes."""
+    found: dict[int, Measured] = {}
+    for size in SIZES:
+        hosts = inventory(folder, size, len(real), next(iter(real.values())), playbook == "verify")
+        found[size] = run(playbook, hosts, counter, folder)
+        say(
+            f"{playbook}, {size} machines: {found[size].seconds:.0f} s, {found[size].cpu:.1f} s of CPU"
+            f" ({1000 * found[size].cpu / size:.0f} ms a machine), {found[size].megabytes:.0f} MB, {found[size].calls} API calls"
+        )
+    small, middle, large = SIZES
+    for name, field in (("time", "cpu"), ("growth", "megabytes")):
+        report.ratio(f"{playbook}-{name}", slope(found, field, middle, large), slope(found, field, small, middle), 1.2)
+    report.ratio(f"{playbook}-memory", found[large].megabytes, MEGABYTES, 1)
+    report.ratio(f"{playbook}-calls", found[large].calls, found[small].calls, 1)
+
+
+def main() -> int:
+    """Runs the benchmark."""
+    cluster = Cluster({})
+    api = Api(cluster)
+    verify.ENTRIES = max(SIZES)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="bench-scale-"))
+    report = Report()
+    try:
+        listed = json.loads(subprocess.run(["ansible-inventory", "--list"], capture_output=True, check=True).stdout)
+        real = {name: listed["_meta"]["hostvars"][name]["ansible_host"] for name in listed["mesh_vms"]["hosts"]}
+        recorded = ["ansible-playbook", "tools/bench/record.yml", "-e", json.dumps({"bench_answers": str(folder)})]
+        done = subprocess.run(recorded, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode:
+            raise SystemExit(f"the lab's VMs are not well: {done.stdout[-4000:]}")
+        verify.make(api, sorted(istiod_names(cluster, "istio-system"))[0])
+        for playbook in sys.argv[1:] or PLAYBOOKS:
+            measure(playbook, Counter(api), folder, real, report)
+    finally:
+        verify.remove(api)
+        shutil.rmtree(folder)
+    return report.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
