@@ -38,7 +38,7 @@ def at_once(awx: Awx, name: str, playbook: str, **variables: t.Any) -> list[Job]
 
 def hosts_of(job: Job) -> set[str]:
     """Every host that an event of the job names."""
-    return {event["event_data"]["host"] for event in job.events if event["event_data"].get("host")}
+    return {event["event_data"]["host"] for event in job.events if event.get("event_data", {}).get("host")}
 
 
 def identity(lab: Lab, *what: str) -> tuple[str, int]:
