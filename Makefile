@@ -87,7 +87,7 @@ molecule: ## Molecule scenario `default`: site.yml on the lab, twice, proof, res
 	@$(MAKE) --no-print-directory molecule-default
 
 .PHONY: molecule-roles
-molecule-roles: bootstrap lab-for-tests ## Molecule: each role alone, and the whole chapter (an hour; not part of make test)
+molecule-roles: bootstrap lab-for-tests ## Molecule: each role alone, and the whole chapter (half an hour; not part of make test)
 	@tools/check environments \; \; $(addprefix molecule-,$(filter-out default shared,$(notdir $(wildcard extensions/molecule/*))))
 
 molecule-%:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _awx_setup
-
 DOCUMENTATION = r"""
 name: awx_plan
 author: hybridmesh.istio contributors (@hybridmesh)
@@ -65,5 +63,9 @@ def awx_plan(
     there: t.Mapping[str, t.Sequence[str]],
     check: bool = False,
 ) -> dict[str, t.Any]:
+    """See DOCUMENTATION."""
+    # For one filter of a collection, each of Ansible's workers loads them all: what only this one needs waits for its call.
+    from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _awx_setup
+
     others = _awx_setup.others(names, there) if options["state"] == "absent" else []
     return {"can": _awx_setup.parts(options, names, there, check), "others": others}

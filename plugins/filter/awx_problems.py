@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _awx_setup
-
 DOCUMENTATION = r"""
 name: awx_problems
 author: hybridmesh.istio contributors (@hybridmesh)
@@ -55,6 +53,10 @@ def awx_problems(
     there: t.Mapping[str, t.Sequence[str]] | None = None,
     jobs: t.Sequence[str] = (),
 ) -> list[str]:
+    """See DOCUMENTATION."""
+    # For one filter of a collection, each of Ansible's workers loads them all: what only this one needs waits for its call.
+    from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _awx_setup
+
     if names is None or there is None:
         return _awx_setup.problems(options, jobs)
     return _awx_setup.lacking(options, names, there)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _awx_setup
-
 DOCUMENTATION = r"""
 name: awx_questions
 author: hybridmesh.istio contributors (@hybridmesh)
@@ -57,4 +55,8 @@ class FilterModule:
 def awx_questions(
     options: t.Mapping[str, t.Any], names: t.Mapping[str, t.Any], check: bool = False
 ) -> list[dict[str, t.Any]]:
+    """See DOCUMENTATION."""
+    # For one filter of a collection, each of Ansible's workers loads them all: what only this one needs waits for its call.
+    from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _awx_setup
+
     return _awx_setup.questions(options, names, check)

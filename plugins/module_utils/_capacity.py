@@ -96,10 +96,11 @@ def survey(
     of_vms: dict[tuple[str, str, str], _workload_entry.Entry] = {}
     for entry in sorted(entries, key=lambda item: item.connected):
         of_vms[entry.namespace, entry.group, entry.address] = entry
-    result: dict[str, dict[str, t.Any]] = {}
+    result = {}
     for vm in vms:
         found = of_vms.get((vm["namespace"], vm["group"], vm["address"] or ""))
         group = groups.get((vm["namespace"], vm["group"]))
+        left = _report_within(found, group, now) if found else None
         result[vm["name"]] = {
             "entry": found.name if found else None,
             "connected": bool(found and found.connected),
@@ -109,12 +110,9 @@ def survey(
             "drained": bool(found and is_drained(found)),
             "services": sorted(serving_at.get(f"{found.namespace}/{found.name}", [])) if found else [],
             "outdated": _outdated(vm, found, group) if found and group else None,
-            "mute": False,
-            "report_within": None,
+            "mute": left is not None and left < 0,
+            "report_within": left if left is not None and left >= 0 else None,
         }
-        if found and found.health_checked and found.connected and found.healthy is None:
-            left = first_report(group) - (_workload_entry.seconds_since(found.connected_at, now) or 0)
-            result[vm["name"]].update({"mute": True} if left < 0 else {"report_within": left})
     return {"vms": result, "services": counts}
 
 
@@ -131,6 +129,13 @@ def first_report(group: Mapping | None) -> float:
     times = max(probe.get("successThreshold") or 1, probe.get("failureThreshold") or 3)
     each = max(probe.get("periodSeconds") or 10, probe.get("timeoutSeconds") or 1)
     return float((probe.get("initialDelaySeconds") or 0) + times * each) + _REPORT_UNDER_WAY
+
+
+def _report_within(entry: _workload_entry.Entry, group: Mapping | None, now: datetime.datetime) -> float | None:
+    """Seconds that are left for the first report of health, less than 0 where it is overdue; None where there is none to wait for."""
+    if not (entry.health_checked and entry.connected and entry.healthy is None):
+        return None
+    return first_report(group) - (_workload_entry.seconds_since(entry.connected_at, now) or 0)
 
 
 def undecided(known: Mapping, running: t.Iterable[str]) -> dict[str, float]:

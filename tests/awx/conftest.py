@@ -100,7 +100,7 @@ class Awx:
 
 
 def project_files() -> list[str]:
-    """What a clone of the repository has."""
+    """What a clone of the repository has, or will have: a file that is deleted stays listed until that is committed."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -108,7 +108,8 @@ def project_files() -> list[str]:
         text=True,
         check=True,
     )
-    return [name for name in listed.stdout.splitlines() if name.endswith((".yml", ".yaml"))]
+    names = [name for name in listed.stdout.splitlines() if name.endswith((".yml", ".yaml"))]
+    return [name for name in names if (ROOT / name).is_file()]
 
 
 @pytest.fixture(scope="module")
