@@ -17,6 +17,9 @@ from typing import Any
 from kube import Api
 
 PATH = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+PODS = "/api/v1/namespaces/lab/pods?labelSelector=app%3Dworkbench"
+# Seconds within which istioctl is done, after its injector has a CA bundle.
+SETTLED = 60
 
 
 def injects(configuration: dict[str, Any]) -> bool:
@@ -31,11 +34,36 @@ def kubectl(kubeconfig: str, *words: str) -> bool:
     return subprocess.run(["kubectl", f"--kubeconfig={kubeconfig}", *words], check=False).returncode == 0
 
 
+def injected(pod: dict[str, Any]) -> bool:
+    """Whether a pod has a sidecar, of either kind."""
+    spec = pod["spec"]
+    return any(item["name"] == "istio-proxy" for item in [*spec["containers"], *spec.get("initContainers", [])])
+
+
+def see_to_sidecars(api: Api, kubeconfig: str) -> None:
+    """Deletes pods that were made without a sidecar, until there is one with it.
+
+    When istiod is ready, istioctl switches its injector off before the one of the default revision is there: a pod that is made in between
+    has none, and keeps it so.
+    """
+    deadline = time.monotonic() + SETTLED
+    while time.monotonic() < deadline:
+        pods = [pod for pod in api.get(PODS)["items"] if "deletionTimestamp" not in pod["metadata"]]
+        bare = [pod["metadata"]["name"] for pod in pods if not injected(pod)]
+        if pods and not bare:
+            return
+        if bare:
+            print(f"made without a sidecar: {', '.join(bare)}")
+            kubectl(kubeconfig, "delete", "pod", "-n", "lab", "--wait=false", *bare)
+        time.sleep(1)
+
+
 def serve(kubeconfig: str, manifest: str) -> None:
     """Follow the webhooks, for ever."""
     injectors: set[str] = set()
     there: bool | None = None
-    for kind, item in Api(kubeconfig).events(PATH):
+    api = Api(kubeconfig)
+    for kind, item in api.events(PATH):
         if kind == "LISTED":
             injectors = {entry["metadata"]["name"] for entry in item["items"] if injects(entry)}
         else:
@@ -50,6 +78,7 @@ def serve(kubeconfig: str, manifest: str) -> None:
             # The namespace of an earlier mesh may still be on its way out.
             while not kubectl(kubeconfig, "apply", "-f", manifest):
                 time.sleep(1)
+            see_to_sidecars(api, kubeconfig)
         else:
             kubectl(kubeconfig, "delete", "--ignore-not-found", "--wait=false", "-f", manifest)
 
