@@ -364,6 +364,26 @@ def test_an_upgrade_that_is_aborted_is_taken_up_again(mesh: Lab, task: str, afte
     assert mesh.ssh(VM, "ls /var/lib/hybridmesh") == ""
 
 
+def test_a_whole_batch_goes_back_where_one_of_it_fails(mesh: Lab) -> None:
+    mesh.reset(*VMS)
+    succeeded(mesh.playbook("playbooks/onboard.yml", variables={"vm_sidecar_version": "1.30.4-lab"}))
+    run = mesh.playbook(
+        "playbooks/upgrade.yml",
+        variables={
+            "vm_sidecar_environment": "{{ {'EXEC_USER': 'nobody-there'} if inventory_hostname == 'vm2' else {} }}",
+            "vm_sidecar_upgrade_canaries": 0,
+            "vm_sidecar_restart_share": 1.0,
+            "vm_sidecar_ready_timeout": 8,
+        },
+    )
+    assert run.code != 0
+    assert "Taken back, since vm2 failed in the same wave." in run.words, run.output
+    assert run.words.count("went back to what it had before (version 1.30.4lab)") >= 2, run.output
+    assert all("1.30.4lab" in mesh.ssh(vm, "dpkg-query -W istio-sidecar") for vm in VMS)
+    assert [health(mesh, vm) for vm in VMS] == ["True", "True"]
+    assert mesh.ssh("vm1", "ls /var/lib/hybridmesh") == ""
+
+
 def test_a_drain_with_nothing_else_to_do_is_lifted(mesh: Lab) -> None:
     mesh.module("workload_drain", vms=[{"name": VM, "group": f"{NAMESPACE}/{GROUP}", "address": ADDRESSES[VM]}])
     assert health(mesh) == "False"
