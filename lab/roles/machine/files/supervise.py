@@ -18,6 +18,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -81,7 +82,8 @@ def command(folder: Path, spec: dict[str, Any]) -> list[str]:
 def unplug(spec: dict[str, Any]) -> None:
     """Take away the cable of a machine that was killed: the kernel does so only some time after its last process."""
     cable = f"vb-{spec['link']}"
-    if Path("/sys/class/net", cable).exists():
+    # Not by /sys, which may be that of another network namespace than ours.
+    if cable in (name for _index, name in socket.if_nameindex()):
         # It may vanish by itself at this very moment; nspawn says so if it is still there.
         subprocess.run(["ip", "link", "delete", cable], check=False, stderr=subprocess.DEVNULL)
 
