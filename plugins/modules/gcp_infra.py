@@ -255,6 +255,12 @@ options:
         type: str
         description:
           - Their zone. Without it, that of the infrastructure.
+      regional:
+        type: bool
+        default: false
+        description:
+          - Whether Google spreads them over the zones of the region, as a regional managed group. Only with autoscale, and without a
+            zone.
       machine_type:
         type: str
         default: e2-small
@@ -306,7 +312,7 @@ options:
     type: bool
     default: false
     description:
-      - Whether OS Login decides who may log in to VMs.
+      - Whether OS Login decides who may log in to VMs. Not together with O(ssh_keys), which machines then don't look at.
   allow_stop:
     type: bool
     default: false

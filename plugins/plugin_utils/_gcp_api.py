@@ -12,8 +12,8 @@ import typing as t
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _gcp_auth, _gcp_errors
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils._gcp_changes import Call
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils._gcp_kinds import KINDS, ROOTS
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils._gcp_resource import Body, Target
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils._gcp_kinds import KINDS, ROOTS, scope
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils._gcp_resource import Body, Key, Target
 
 # So long an API is waited for that is busy or ill (seconds).
 PATIENCE = 60.0
@@ -143,15 +143,14 @@ class Google:
         project, name = self.target.project, operation["name"]
         if api == "container":
             return f"projects/{project}/locations/{operation.get('zone') or operation['location']}/operations/{name}"
-        for scope in ("zone", "region"):
-            if operation.get(scope):
-                return f"projects/{project}/{scope}s/{operation[scope].rsplit('/', 1)[-1]}/operations/{name}"
+        for place in ("zone", "region"):
+            if operation.get(place):
+                return f"projects/{project}/{place}s/{operation[place].rsplit('/', 1)[-1]}/operations/{name}"
         return f"projects/{project}/global/operations/{name}"
 
-    def last_error(self, kind: str, location: str, name: str) -> t.Any:
+    def last_error(self, key: Key) -> t.Any:
         """Why the newest operation on a resource of Compute Engine failed; None where none is known to."""
-        scope = KINDS[kind].scope
-        where = scope if scope == "global" else f"{scope}/{location}"
+        where = scope(key) if scope(key) == "global" else f"{scope(key)}/{key.location}"
         path = f"projects/{self.target.project}/{where}/operations"
         operations = [
             item for page in self.pages("compute", path, "reading operations") for item in page.get("items") or []
@@ -159,7 +158,8 @@ class Google:
         own = [
             item
             for item in operations
-            if str(item.get("targetLink", "")).endswith(f"/{KINDS[kind].collection}/{name}") and item.get("error")
+            if str(item.get("targetLink", "")).endswith(f"/{KINDS[key.kind].collection}/{key.name}")
+            and item.get("error")
         ]
         return max(own, key=lambda item: str(item.get("insertTime", "")))["error"] if own else None
 

@@ -95,7 +95,7 @@ class Applier:
     def _lost(self, step: Step, what: str, known: _gcp_errors.GcpError | None = None) -> _gcp_errors.GcpError:
         """google.cloud takes an operation that failed for one that succeeded; so what it made is looked for."""
         kind = KINDS[step.key.kind]
-        error = self.google.last_error(step.key.kind, step.key.location, step.key.name) if kind.scope else None
+        error = self.google.last_error(step.key) if kind.scope else None
         if known is not None and not error:
             return known
         wrong = "there" if step.action == "remove" else "not there"
@@ -119,7 +119,7 @@ class Applier:
     def _module(self, resource: Resource, state: str, what: str) -> None:
         deadline, pause = time.monotonic() + PATIENCE, 0.5
         while True:
-            result = self._run_module(_gcp_modules.module(resource.key.kind), _gcp_modules.options(resource, state))
+            result = self._run_module(_gcp_kinds.module(resource.key), _gcp_modules.options(resource, state))
             if not result.get("failed"):
                 return
             error = _gcp_errors.error_of(str(result.get("msg") or ""))

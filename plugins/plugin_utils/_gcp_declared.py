@@ -14,13 +14,15 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import Me
 
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+# USER:TYPE KEY, and what else Google allows behind it.
+SSH_KEY = re.compile(r"[a-z_][a-z0-9_.-]*:(?:ssh|ecdsa|sk)-\S+ \S+(?: [^\n]*)?\s*")
 # Resources get suffixes, and the ID of a service account has 30 characters at most.
 LONGEST_NAME = 20
 
 
 def problems(declared: t.Mapping[str, t.Any]) -> list[MeshError]:
     """All that is wrong with a declaration."""
-    found = [*_names(declared), *_ranges(declared), *_machines(declared)]
+    found = [*_names(declared), *_ranges(declared), *_machines(declared), *_access(declared)]
     if not declared["project"]:
         found.append(
             MeshError(
@@ -53,6 +55,42 @@ def problems(declared: t.Mapping[str, t.Any]) -> list[MeshError]:
             )
         )
     return found
+
+
+def notes(declared: t.Mapping[str, t.Any]) -> list[str]:
+    """What is no mistake, but should be known."""
+    if declared["vms"] and not declared["ssh_keys"] and not declared["os_login"]:
+        return [
+            "no ssh keys are declared for the VMs, and no OS Login: only users whose keys are in the project's own metadata can"
+            " log in (gcp_infra_ssh_keys, gcp_infra_os_login)"
+        ]
+    return []
+
+
+def _access(declared: t.Mapping[str, t.Any]) -> t.Iterator[MeshError]:
+    """Who may log in to machines."""
+    if declared["os_login"] and declared["ssh_keys"]:
+        yield MeshError(
+            "both OS Login and ssh keys are declared",
+            "one of them, as machines with OS Login don't look at the keys in their metadata",
+            "set gcp_infra_ssh_keys: [], and add keys to accounts by gcloud compute os-login ssh-keys add;"
+            " or set gcp_infra_os_login: false",
+        )
+    for number, key in enumerate(declared["ssh_keys"]):
+        if not SSH_KEY.fullmatch(key):
+            yield MeshError(
+                f"gcp_infra_ssh_keys[{number}] begins with {key[:20]!r}",
+                "a user, a colon, and a public key, as in ops:ssh-ed25519 AAAA...",
+                "put the user's name and a colon before the content of a file such as ~/.ssh/id_ed25519.pub",
+            )
+    for group in declared["vms"]:
+        taken = sorted({"ssh-keys", "enable-oslogin"} & set(group["metadata"]))
+        if taken:
+            yield MeshError(
+                f"metadata {', '.join(taken)} of the VMs {group['name']}",
+                "gcp_infra_ssh_keys and gcp_infra_os_login, which are for all VMs",
+                "declare it there",
+            )
 
 
 def _names(declared: t.Mapping[str, t.Any]) -> t.Iterator[MeshError]:
@@ -124,6 +162,12 @@ def _machines(declared: t.Mapping[str, t.Any]) -> t.Iterator[MeshError]:
         if group["count"] < 0:
             yield MeshError(f"count {group['count']} of the VMs {name}", "0 or more", "correct it")
         scale = group["autoscale"]
+        if group["regional"] and (not scale or group["zone"]):
+            yield MeshError(
+                f"the VMs {name} are regional, {'in a zone' if scale else 'but are not autoscaled'}",
+                "autoscale, and no zone: Google spreads the machines of a managed group, and no others",
+                "set autoscale and leave zone out; or set regional: false, and declare a group for each zone",
+            )
         if scale and not 0 <= scale["min"] <= scale["max"]:
             yield MeshError(
                 f"autoscale of the VMs {name} from {scale['min']} to {scale['max']}", "min up to max", "correct it"

@@ -35,6 +35,7 @@ class Kind:
         collection: what it is called in a path.
         scope: `global`, `regions` or `zones` for Compute Engine, else ''.
         module: the module of google.cloud that makes and removes it; None where there is none that can.
+        regional: the one for a resource that may be in a region instead of a zone; None where none may.
         own_insert: whether making it is beyond that module.
     """
 
@@ -42,6 +43,7 @@ class Kind:
     collection: str
     scope: str = ""
     module: str | None = None
+    regional: str | None = None
     own_insert: bool = False
 
 
@@ -63,17 +65,42 @@ KINDS: dict[str, Kind] = {
         "compute", "instanceTemplates", "global", "gcp_compute_instance_template", own_insert=True
     ),
     "instance": Kind("compute", "instances", "zones", "gcp_compute_instance"),
-    "instance_group": Kind("compute", "instanceGroupManagers", "zones", "gcp_compute_instance_group_manager"),
-    "autoscaler": Kind("compute", "autoscalers", "zones", "gcp_compute_autoscaler"),
+    "instance_group": Kind(
+        "compute",
+        "instanceGroupManagers",
+        "zones",
+        "gcp_compute_instance_group_manager",
+        regional="gcp_compute_region_instance_group_manager",
+    ),
+    "autoscaler": Kind(
+        "compute", "autoscalers", "zones", "gcp_compute_autoscaler", regional="gcp_compute_region_autoscaler"
+    ),
 }
 ORDER = list(KINDS)
+
+
+def in_region(location: str) -> bool:
+    """Whether a location is a region, such as australia-southeast1, and no zone of one."""
+    return location.count("-") == 1
+
+
+def scope(key: Key) -> str:
+    """Where a resource of Compute Engine is: `global`, `regions` or `zones`."""
+    kind = KINDS[key.kind]
+    return "regions" if kind.regional and in_region(key.location) else kind.scope
+
+
+def module(key: Key) -> str:
+    """The module of google.cloud that makes and removes a resource."""
+    kind = KINDS[key.kind]
+    return f"google.cloud.{kind.regional if kind.regional and in_region(key.location) else kind.module}"
 
 
 def parent(project: str, key: Key) -> str:
     """The path of the collection that a resource is in, which insert is sent to."""
     kind = KINDS[key.kind]
     if kind.api == "compute":
-        where = kind.scope if kind.scope == "global" else f"{kind.scope}/{key.location}"
+        where = scope(key) if kind.scope == "global" else f"{scope(key)}/{key.location}"
         return f"projects/{project}/{where}/{kind.collection}"
     if kind.api == "container":
         location, _slash, cluster = key.location.partition("/")
@@ -98,5 +125,10 @@ def insert_body(resource_kind: str, body: Body) -> Body:
 
 def beyond_module(kind: str, body: t.Mapping[str, t.Any]) -> bool:
     """Whether google.cloud's module can't make a resource as it is wanted."""
-    # It drops a priority of 0.
-    return KINDS[kind].module is None or KINDS[kind].own_insert or (kind == "firewall" and not body.get("priority"))
+    # It drops each 0: the priority of a rule, the size of a group, the fewest machines of an autoscaler.
+    zero = {
+        "firewall": body.get("priority"),
+        "instance_group": body.get("targetSize"),
+        "autoscaler": (body.get("autoscalingPolicy") or {}).get("minNumReplicas"),
+    }
+    return KINDS[kind].module is None or KINDS[kind].own_insert or zero.get(kind) == 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils._gcp_kinds import KINDS
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils._gcp_kinds import in_region, scope
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils._gcp_resource import Body, Resource, short
 
 _BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -20,11 +20,6 @@ _TO_REMOVE = {
     "instance_group": ("baseInstanceName", "instanceTemplate"),
     "autoscaler": ("target", "autoscalingPolicy"),
 }
-
-
-def module(kind: str) -> str:
-    """The module's full name."""
-    return f"google.cloud.{KINDS[kind].module}"
 
 
 def snake(word: str) -> str:
@@ -58,9 +53,12 @@ def options(resource: Resource, state: str) -> Body:
         if key.kind == "autoscaler":
             body["autoscalingPolicy"] = {"maxNumReplicas": body["autoscalingPolicy"].get("maxNumReplicas", 1)}
     found: Body = {**_converted(body), "name": key.name, "state": state}
-    where = {"regions": "region", "zones": "zone"}.get(KINDS[key.kind].scope)
+    where = {"regions": "region", "zones": "zone"}.get(scope(key))
     if where:
         found[where] = key.location
+    if key.kind == "autoscaler" and in_region(key.location):
+        # The one for regions wants a text, not a dictionary.
+        found["target"] = body["target"]
     if key.kind == "instance":
         # It knows none; a machine is known by its label.
         found.pop("description", None)

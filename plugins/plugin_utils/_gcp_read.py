@@ -94,7 +94,8 @@ class Reader:
             for body in items:
                 if kind == "instance" and made_by_group(body):
                     continue
-                location = "" if scope == "global" else short(body.get(scope[:-1]))
+                # Managed groups, and their autoscalers, are in a zone or in a region.
+                location = "" if scope == "global" else short(body.get(scope[:-1]) or body.get("region"))
                 yield Resource(Key(kind, location, body["name"]), body)
 
     def _accounts(self) -> t.Iterator[Resource]:

@@ -82,7 +82,7 @@ def brought_about(
         "steps": _gcp_apply.told(plan.steps),
         "report": _gcp_plan.summary(plan.steps, check_mode),
         "cost": _gcp_cost.lines(wanted),
-        "notes": plan.notes,
+        "notes": [*plan.notes, *(_gcp_declared.notes(declared) if present else [])],
     }
     if diff:
         result["diff"] = _gcp_plan.diff(plan.steps)

@@ -62,6 +62,7 @@ VMS: dict[str, t.Any] = {
         },
     },
     "zone": {"type": "str"},
+    "regional": {"type": "bool", "default": False},
     "machine_type": {"type": "str", "default": "e2-small"},
     "image": {"type": "str", "default": IMAGE},
     "disk_gb": {"type": "int", "default": 10},

@@ -183,6 +183,7 @@ class _Builder:
     def machines(self, group: Declared) -> t.Iterator[Resource]:
         """A group of virtual machines: either each by itself, or a managed group that grows and shrinks."""
         zone = group["zone"] or self.target.zone
+        where = self.target.region if group["regional"] else zone
         properties = self._machine(group)
         name = f"{self.name}-{group['name']}"
         reason = f"VMs of {group['workload_group']}"
@@ -201,7 +202,7 @@ class _Builder:
         template = link(self.target.project, f"global/instanceTemplates/{name}-{digest}")
         yield self._resource(
             "instance_group",
-            zone,
+            where,
             name,
             reason,
             baseInstanceName=name,
@@ -210,10 +211,13 @@ class _Builder:
         )
         yield self._resource(
             "autoscaler",
-            zone,
+            where,
             name,
             reason,
-            target=link(self.target.project, f"zones/{zone}/instanceGroupManagers/{name}"),
+            target=link(
+                self.target.project,
+                f"{'regions' if group['regional'] else 'zones'}/{where}/instanceGroupManagers/{name}",
+            ),
             autoscalingPolicy={
                 "minNumReplicas": group["autoscale"]["min"],
                 "maxNumReplicas": group["autoscale"]["max"],

@@ -10,6 +10,7 @@ import typing as t
 import pytest
 
 from .conftest import SCALED, VMS, Cloud
+from .server.faults import failing
 
 
 def test_made_kept_and_removed(cloud: Cloud) -> None:
@@ -114,6 +115,26 @@ CHANGES: dict[str, tuple[dict[str, t.Any], set[str], list[str]]] = {
         {"instance_template", "instance_group"},
         ["compute.instanceTemplates.insert", "compute.instanceGroupManagers.patch", "compute.instanceTemplates.delete"],
     ),
+    "machines that come and go, in all zones": (
+        {"vms": [VMS, {**SCALED, "regional": True}]},
+        {"instance_group", "autoscaler"},
+        [
+            "compute.regionInstanceGroupManagers.insert",
+            "compute.regionAutoscalers.insert",
+            "compute.autoscalers.delete",
+            "compute.instanceGroupManagers.delete",
+        ],
+    ),
+    "OS Login instead of ssh keys": (
+        {"ssh_keys": [], "os_login": True},
+        {"instance", "instance_template", "instance_group"},
+        [
+            *["compute.instances.setMetadata"] * 2,
+            "compute.instanceTemplates.insert",
+            "compute.instanceGroupManagers.patch",
+            "compute.instanceTemplates.delete",
+        ],
+    ),
     "way out": ({"nat": False}, {"router"}, ["compute.routers.delete"]),
 }
 
@@ -182,6 +203,35 @@ def test_regional_and_public(cloud: Cloud) -> None:
     result = cloud.applied(**declared)
     assert "9 nodes e2-medium with 50 GB pd-balanced each - australia-southeast1" in result["cost"]
     assert "1 external address, reserved" in result["cost"]
+    cloud.applied(state="absent")
+    assert sorted(cloud.world.state.things) == []
+
+
+def test_machines_that_come_and_go_in_all_zones(cloud: Cloud) -> None:
+    group = {**SCALED, "regional": True, "autoscale": {"min": 0, "max": 3}}
+    declared = {"cluster": None, "nat": False, "vms": [group]}
+    result = cloud.applied(**declared)
+    assert "0 to 3 VM e2-small with 10 GB pd-balanced each, autoscaled - australia-southeast1" in result["cost"]
+    (manager,) = cloud.things("instanceGroupManagers")
+    assert "/regions/australia-southeast1/" in manager
+    more = {**group, "machine_type": "e2-medium", "autoscale": {"min": 3, "max": 4}}
+    changed = cloud.applied(**{**declared, "vms": [more]})
+    assert {(step["action"], step["kind"]) for step in changed["steps"]} == {
+        ("create", "instance_template"),
+        ("change", "instance_group"),
+        ("change", "autoscaler"),
+        ("remove", "instance_template"),
+    }
+    # An operation that fails late is told, too.
+    cloud.applied(**{**declared, "vms": []})
+    cloud.world.faults.add(
+        "compute.regionInstanceGroupManagers.insert", error=failing("QUOTA_EXCEEDED", "Quota 'CPUS'")
+    )
+    assert "QUOTA_EXCEEDED" in cloud.run(**{**declared, "vms": [more]})["msg"]
+    cloud.world.faults.clear()
+    cloud.applied(**{**declared, "vms": [more]})
+    zones = {path.split("/")[3] for path in cloud.things("instances")}
+    assert zones == {f"australia-southeast1-{letter}" for letter in "abc"}
     cloud.applied(state="absent")
     assert sorted(cloud.world.state.things) == []
 

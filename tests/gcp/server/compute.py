@@ -42,6 +42,11 @@ class Compute:
     def answer(self, request: Request) -> Json:
         """The answer to a request."""
         _compute, collection, verb = request.method.split(".")
+        # Managed groups and autoscalers are in zones or in regions, and called otherwise there.
+        collection = {
+            "regionInstanceGroupManagers": "instanceGroupManagers",
+            "regionAutoscalers": "autoscalers",
+        }.get(collection, collection)
         if collection.endswith("Operations"):
             return self._operations(request, verb)
         path = request.path.removeprefix("/compute/v1/")
@@ -126,6 +131,7 @@ class Compute:
         self.state.things[f"compute:{path}"] = body
 
     def _machine(self, path: str, body: Json) -> None:
+        body.setdefault("id", str(self.state.number()))
         body.update(status="RUNNING", labelFingerprint=f"l{self.state.number()}")
         body.setdefault("tags", {})["fingerprint"] = f"t{self.state.number()}"
         body.setdefault("metadata", {})["fingerprint"] = f"m{self.state.number()}"
@@ -145,8 +151,9 @@ class Compute:
 
     def _grow(self, path: str, body: Json) -> None:
         template = self.state.get(f"compute:{relative(body['instanceTemplate'])}")
-        zone = path.split("/")[3]
-        for _n in range(int(body.get("targetSize") or 0)):
+        location = path.split("/")[3]
+        for number in range(int(body.get("targetSize") or 0)):
+            zone = location if location.count("-") == 2 else f"{location}-{'abc'[number % 3]}"
             name = f"{body['baseInstanceName']}-{self.state.number():04d}"
             where = f"projects/{self.state.settings.project}/zones/{zone}/instances/{name}"
             machine = copy.deepcopy(template["properties"])

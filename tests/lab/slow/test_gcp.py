@@ -25,6 +25,7 @@ from ..conftest import ADDRESSES, PROJECT, Lab
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from gcp import iap  # noqa: E402
 from gcp.server.front import World  # noqa: E402
 from gcp.server.state import Settings  # noqa: E402
 
@@ -61,8 +62,13 @@ def administrators_token(lab: Lab) -> str:
     return lab.kubectl("create", "token", "admin", "-n", "google", "--duration", "6h").strip()
 
 
-def inventory(folder: pathlib.Path) -> pathlib.Path:
-    """A copy of inventories/gcp, with what a user would write into it: here, what the lab is."""
+def inventory(folder: pathlib.Path, ways: bool = False) -> pathlib.Path:
+    """A copy of inventories/gcp, with what a user would write into it: here, what the lab is.
+
+    Args:
+        folder: where.
+        ways: whether ssh goes the inventory's ways, not the lab's.
+    """
     result = folder / "inventory"
     shutil.copytree(ROOT / "inventories/gcp", result)
     variables = result / "group_vars/all"
@@ -90,8 +96,16 @@ def inventory(folder: pathlib.Path) -> pathlib.Path:
         )
     )
     machines = yaml.safe_load((ROOT / "inventories/lab/group_vars/lab_machines/ssh.yml").read_text())
+    if ways:
+        # Who logs in, with which key, is the lab's; the way there, and how host keys are taken, is the inventory's.
+        machines["ansible_ssh_common_args"] = (
+            f"{{{{ mesh_vms_ssh_args }}}} -o UserKnownHostsFile={folder}/known_hosts -o IdentitiesOnly=yes"
+        )
     # The lab's machines are logged in to as root.
-    (result / "group_vars/mesh_vms.yml").write_text(yaml.safe_dump({**machines, "ansible_become": False}))
+    own_variables = result / "group_vars/mesh_vms"
+    own_variables.mkdir()
+    (result / "group_vars/mesh_vms.yml").rename(own_variables / "gcp.yml")
+    (own_variables / "lab.yml").write_text(yaml.safe_dump({**machines, "ansible_become": False}))
     return result
 
 
@@ -151,3 +165,22 @@ def test_from_an_empty_project_and_back(lab: Lab, world: World, tmp_path: pathli
     # What would have cost money is gone before the cluster is.
     services = json.loads(lab.kubectl("get", "services", "-A", "-o", "json"))["items"]
     assert [item["metadata"]["name"] for item in services if item["spec"].get("type") == "LoadBalancer"] == []
+
+
+def test_machines_through_identity_aware_proxy(lab: Lab, world: World, tmp_path: pathlib.Path) -> None:
+    """The way there is a stand-in for gcloud, which looks at the machines and the firewall; their sshd is real."""
+    folder = inventory(tmp_path, ways=True)
+    environment = {**world.environment(), **iap.install(tmp_path / "bin")}
+    # No shared connection of an earlier test may be the way there.
+    through = {"mesh_vms_through_iap": True, "ansible_ssh_args": "-o ControlMaster=no -o ControlPath=none"}
+    extra = ("-i", str(folder), "-e", json.dumps({"gcp_infra_with_cluster": False, **through}))
+    run = lab.playbook("playbooks/infra_gcp.yml", *extra, environment=environment, timeout=600)
+    assert run.code == 0, run.output
+    # New machines are let in without a question, and are the same ones the next time.
+    tunnels = iap.tunnels(tmp_path / "bin")
+    assert {tunnel["arguments"][2] for tunnel in tunnels} == {"mesh1-envoydummy-1", "mesh1-envoydummy-2"}
+    assert {tunnel["address"] for tunnel in tunnels} == {ADDRESSES[name] for name in MACHINES}
+    keys = (tmp_path / "known_hosts").read_text()
+    again = lab.playbook("playbooks/infra_gcp.yml", *extra, environment=environment, timeout=600)
+    assert (again.code, again.changed) == (0, 0), again.output
+    assert (tmp_path / "known_hosts").read_text() == keys

@@ -41,7 +41,14 @@ WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
     "autoscale": ({"vms": [{**WEB, "autoscale": {"min": 3, "max": 1}}]}, "from 3 to 1"),
     "cpu": ({"vms": [{**WEB, "autoscale": {"min": 1, "max": 1, "cpu": 60}}]}, "autoscale.cpu"),
     "label": ({"vms": [{**APP, "labels": {"a": "B"}}]}, "label a: B"),
+    "regional, but fixed": ({"vms": [{**APP, "regional": True}]}, "but are not autoscaled"),
+    "regional, in a zone": ({"vms": [{**WEB, "regional": True, "zone": "r-s1-b"}]}, "regional, in a zone"),
     "ssh": ({"ssh_ranges": ["office"]}, "gcp_infra_ssh_ranges[0]"),
+    "keys and OS Login": ({"ssh_keys": ["ops:ssh-ed25519 AAAA"], "os_login": True}, "both OS Login and ssh keys"),
+    "a key without a user": ({"ssh_keys": ["ssh-ed25519 AAAA ops"]}, "gcp_infra_ssh_keys[0] begins with"),
+    "a user without a key": ({"ssh_keys": ["ops"]}, "a user, a colon, and a public key"),
+    "keys as metadata": ({"vms": [{**APP, "metadata": {"ssh-keys": "a:b"}}]}, "metadata ssh-keys of the VMs app"),
+    "OS Login as metadata": ({"vms": [{**APP, "metadata": {"enable-oslogin": "TRUE"}}]}, "metadata enable-oslogin"),
 }
 
 
@@ -52,8 +59,23 @@ def test_declared_wrongly(case: str) -> None:
     assert words in str(problem)
 
 
-def test_declared_rightly() -> None:
-    assert _gcp_declared.problems(declaration()) == []
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"os_login": True},
+        {"ssh_keys": ["ops:ssh-ed25519 AAAA ops@office", "j.d_1:ecdsa-sha2-nistp256 AAAA", "o:ssh-rsa AAAA\n"]},
+    ],
+)
+def test_declared_rightly(changes: dict[str, t.Any]) -> None:
+    assert _gcp_declared.problems(declaration(**changes)) == []
+
+
+def test_nobody_can_log_in() -> None:
+    (note,) = _gcp_declared.notes(declaration())
+    assert "gcp_infra_ssh_keys, gcp_infra_os_login" in note
+    for changes in ({"os_login": True}, {"ssh_keys": ["ops:ssh-ed25519 AAAA"]}, {"vms": []}):
+        assert _gcp_declared.notes(declaration(**changes)) == []
 
 
 def test_environment_counts_where_nothing_is_said_and_only_for_its_kind() -> None:
