@@ -73,7 +73,7 @@ class Google:
             raise MeshError(
                 f"Google gave no token ({type(error).__name__})",
                 "credentials that it accepts",
-                "check gcp_infra_auth_kind",
+                "check gcp_infra_auth_kind and what it needs; a token that is handed over (accesstoken) lives for an hour",
             ) from None
         except _gcp_auth.WAY_ERRORS as error:
             raise MeshError(

@@ -13,7 +13,7 @@ import random
 import time
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _gcp_errors, _gcp_kinds, _gcp_modules
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _gcp_auth, _gcp_errors, _gcp_kinds, _gcp_modules
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils._gcp_api import PATIENCE, Google
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils._gcp_changes import Call
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils._gcp_kinds import KINDS
@@ -119,7 +119,8 @@ class Applier:
     def _module(self, resource: Resource, state: str, what: str) -> None:
         deadline, pause = time.monotonic() + PATIENCE, 0.5
         while True:
-            result = self._run_module(_gcp_kinds.module(resource.key), _gcp_modules.options(resource, state))
+            with _gcp_auth.nothing_from_environment():
+                result = self._run_module(_gcp_kinds.module(resource.key), _gcp_modules.options(resource, state))
             if not result.get("failed"):
                 return
             error = _gcp_errors.error_of(str(result.get("msg") or ""))

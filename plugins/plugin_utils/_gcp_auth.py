@@ -151,6 +151,20 @@ def module_options(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {**found, "scopes": SCOPES}
 
 
+@contextlib.contextmanager
+def nothing_from_environment() -> t.Iterator[None]:
+    """Within this, google.cloud's modules go by their options alone.
+
+    They would take each variable that an option does not stand for, and then refuse a file for one kind of credentials beside a token for
+    the other.
+    """
+    kept = {name: os.environ.pop(name) for name in ENVIRONMENT.values() if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
 def secrets(options: t.Mapping[str, t.Any]) -> set[str]:
     """What of the options must not be seen."""
     found = {str(options["access_token"])} if options.get("access_token") else set()

@@ -78,6 +78,8 @@ class Cloud:
     def __init__(self, world: World, folder: pathlib.Path) -> None:
         self.world = world
         self.folder = folder
+        # What of the environment is another one.
+        self.own: dict[str, str] = {}
 
     def environment(self) -> dict[str, str]:
         """The environment of whatever is run."""
@@ -87,14 +89,18 @@ class Cloud:
             **self.world.environment(),
             "ANSIBLE_FORCE_COLOR": "0",
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            **self.own,
         }
 
     def start(self, *arguments: str, **variables: t.Any) -> subprocess.Popen[str]:
         """Starts the playbook with the declaration, changed by what is given."""
         told = {f"gcp_infra_{name}": value for name, value in variables.items()}
         command = ["ansible-playbook", "playbooks/infra_gcp.yml", "-i", "inventories/gcp/controller.yml", *arguments]
+        # In a file, as Ansible itself says with -vvvv what is given as words.
+        file = self.folder / "variables.json"
+        file.write_text(json.dumps({**DECLARED, **told}))
         return subprocess.Popen(
-            [*command, "-e", json.dumps({**DECLARED, **told})],
+            [*command, "-e", f"@{file}"],
             cwd=ROOT,
             env=self.environment(),
             stdin=subprocess.DEVNULL,

@@ -25,8 +25,11 @@ def test_playbook_inventory_and_kubeconfig(cloud: Cloud) -> None:
     # What it costs is told before anything is made, thing by thing.
     assert "3 nodes e2-medium with 50 GB pd-balanced each" in check.words
 
-    run = cloud.play("-vvv", kubeconfig_file=str(file))
+    run = cloud.play("-vvvv", kubeconfig_file=str(file))
     assert run.code == 0, run.output
+    # Before the task that makes it.
+    cost = "- 3 nodes e2-medium with 50 GB pd-balanced each"
+    assert run.output.index(cost) < run.output.index("Configure | The infrastructure as declared")
     assert run.changed == 2, run.output
     assert PRIVATE not in run.output
     assert cloud.world.settings.token not in run.output

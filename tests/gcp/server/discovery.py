@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import json
 import re
+import time
 import typing as t
 import urllib.parse
 from pathlib import Path
@@ -39,6 +40,7 @@ class Request:
         params: what the path holds.
         query: what follows the question mark.
         body: what was sent.
+        at: when it came.
     """
 
     method: str
@@ -47,6 +49,7 @@ class Request:
     params: dict[str, str]
     query: dict[str, str]
     body: Json
+    at: float = dataclasses.field(default_factory=time.monotonic)
 
     @property
     def mutates(self) -> bool:

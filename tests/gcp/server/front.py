@@ -41,6 +41,7 @@ class World:
         requests: what was asked for and routed.
         refused: what no document allows.
         tokens: how often a token was asked for.
+        outdated: how often somebody came with a token that was good once.
     """
 
     def __init__(self, folder: Path, settings: Settings, port: int = 0) -> None:
@@ -52,7 +53,8 @@ class World:
         self.requests: list[Request] = []
         self.refused: list[str] = []
         self.tunnels_refused: list[str] = []
-        self.tokens = 0
+        self.tokens = self.outdated = 0
+        self._good: dict[str, float] = {}
         self.lock = threading.RLock()
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.tls.load_cert_chain(folder / "server.pem")
@@ -96,7 +98,7 @@ class World:
             try:
                 if host == "oauth2.googleapis.com":
                     return 200, self._token(raw), {}, None
-                if bearer != f"Bearer {self.settings.token}":
+                if not self._is_good(bearer.removeprefix("Bearer ")):
                     raise Refusal(401, "Request had invalid authentication credentials", "authError", "UNAUTHENTICATED")
                 known = document(host)
                 if known is None:
@@ -155,8 +157,23 @@ class World:
             verify.verify(base64.urlsafe_b64decode(padded), signed.encode(), padding.PKCS1v15(), hashes.SHA256())
         except InvalidSignature as error:
             raise Refusal(400, "invalid_grant") from error
+        return self.issued()
+
+    def issued(self) -> Json:
+        """A token, as Google answers who may have one."""
         self.tokens += 1
-        return {"access_token": self.settings.token, "expires_in": LIFETIME, "token_type": "Bearer"}
+        lifetime = self.settings.lifetime
+        token = self.settings.token if lifetime is None else f"{self.settings.token}-{self.tokens}"
+        self._good[token] = time.monotonic() + (lifetime or 0)
+        # Not what is true: who believes it is to learn from a 401.
+        return {"access_token": token, "expires_in": LIFETIME, "token_type": "Bearer"}
+
+    def _is_good(self, token: str) -> bool:
+        if self.settings.lifetime is None:
+            return token == self.settings.token
+        if token in self._good and time.monotonic() > self._good[token]:
+            self.outdated += 1
+        return time.monotonic() <= self._good.get(token, 0.0)
 
     def settled(self) -> None:
         """Waits until no operation is under way."""

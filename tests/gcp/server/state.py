@@ -24,7 +24,8 @@ class Settings:
         addresses: what machines get, one after the other; then addresses of a network of its own.
         endpoint: where clusters are.
         ca_certificate: of clusters, in PEM.
-        token: what everybody gets as an access token.
+        token: what everybody gets as an access token, or what these begin with.
+        lifetime: seconds that a token is good for; with None it is one and the same for ever.
         duration: seconds that an operation takes; with 0 it has ended when its request is answered.
     """
 
@@ -34,6 +35,7 @@ class Settings:
     ca_certificate: str = "-----BEGIN CERTIFICATE-----"
     token: str = "ya29.local"
     duration: float = 0.0
+    lifetime: float | None = None
 
 
 @dataclasses.dataclass
