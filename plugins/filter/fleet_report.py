@@ -13,7 +13,7 @@ author: hybridmesh.istio contributors (@hybridmesh)
 version_added: 0.1.0
 short_description: All virtual machines with version, expiry, capture and last proof
 description:
-  - Puts together what P(hybridmesh.istio.sidecar_renewal#filter) found, and lists every host, also those that could not be
+  - Puts together what P(hybridmesh.istio.sidecar_renewals#filter) found, and lists every host, also those that could not be
     reached.
 positional: _input
 options:
@@ -22,13 +22,8 @@ options:
     type: list
     elements: str
     required: true
-  renewals:
-    description: What was found on each, in the same order; null for hosts without.
-    type: list
-    elements: raw
-    required: true
-  contacts:
-    description: Result of the first task on each, in the same order. Read only where it says that the host failed.
+  known:
+    description: The variables of each, in the same order, as the entry point C(renew) of the role C(vm_sidecar) leaves them.
     type: list
     elements: raw
     required: true
@@ -41,29 +36,31 @@ options:
 EXAMPLES = r"""
 - name: Print it
   ansible.builtin.debug:
-    msg: "{{ (ansible_play_hosts_all | hybridmesh.istio.fleet_report(found, contacts, now().timestamp())).lines }}"
+    msg: >-
+      {{ (ansible_play_hosts_all | hybridmesh.istio.fleet_report(ansible_play_hosts_all | map('extract', hostvars),
+         now().timestamp())).lines }}
   run_once: true
 """
 
 RETURN = r"""
 _value:
   description:
-    - C(lines), the table as lines; C(html), the same as a page; C(rows), a dictionary for each host with C(vm), C(state)
+    - C(lines), the table as lines; C(html), the same as a page; C(by_vm), a dictionary for each host with C(vm), C(state)
       (V(ok), V(renewed), V(attention), V(failed), V(unreachable) or V(not_reached)), C(reasons) and the columns;
-      C(by_vm), the same by name; C(counts) by state; C(failed), the names of those that failed or could not be reached;
+      C(counts) by state; C(failed), the names of those that failed or could not be reached;
       C(summary), what becomes custom statistics.
   type: dict
 """
 
 
-def fleet_report(
-    hosts: t.Iterable[str], renewals: t.Iterable[t.Any], contacts: t.Iterable[t.Any], now: float
-) -> dict[str, t.Any]:
+def fleet_report(hosts: t.Iterable[str], known: t.Iterable[t.Any], now: float) -> dict[str, t.Any]:
     """See DOCUMENTATION."""
     # For one filter of a collection, each of Ansible's workers loads them all: what only this one needs waits for its call.
-    from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _fleet
+    from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _fleet, _known
 
-    return _fleet.report(list(hosts), list(renewals), list(contacts), float(now))
+    names = list(hosts)
+    found = _known.of_hosts(names, known, ["__vm_sidecar_info"], "vm_sidecar_renewals")
+    return _fleet.report(names, found["vm_sidecar_renewals"], found["__vm_sidecar_info"], float(now))
 
 
 class FilterModule:

@@ -23,7 +23,12 @@ options:
     description: Results of M(hybridmesh.istio.mesh_probe), in the same order; null for hosts without one.
     type: list
     elements: raw
-    required: true
+  known:
+    description:
+      - The variables of each host, in the same order, as the role C(mesh_verify) leaves them; where they hold O(probes), O(earlier),
+        O(failures) and O(contacts).
+    type: list
+    elements: raw
   entries:
     description: Verdicts of M(hybridmesh.istio.workload_entry_info).
     type: list
@@ -83,19 +88,19 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(lines), the table as lines; C(rows), a dictionary for each host with C(vm), C(state) (V(ok), V(failed),
-      V(unreachable), V(not_reached) or V(not_tested)), C(reasons) and all the evidence; C(by_vm), the same by name;
+    - C(lines), the table as lines; C(by_vm), a dictionary for each host with C(vm), C(state) (V(ok), V(failed),
+      V(unreachable), V(not_reached) or V(not_tested)), C(reasons) and all the evidence;
       C(counts) by state; C(failed), the names of the hosts that failed or could not be reached;
       C(summary), what becomes custom statistics.
   type: dict
 """
 
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _proof
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _known, _proof
 
 
 def proof_table(
     hosts,
-    probes,
+    probes=None,
     entries=(),
     pods=(),
     earlier=None,
@@ -105,12 +110,18 @@ def proof_table(
     alive=None,
     from_pod=False,
     check_mode=False,
+    known=None,
 ):
     hosts = list(hosts)
+    if known is not None:
+        own = ("__mesh_verify_probe", "__vm_sidecar_failure", "__vm_sidecar_info")
+        found = _known.of_hosts(hosts, known, own, "mesh_verify_proof")
+        probes, failures, contacts = (found[name] for name in own)
+        earlier = found["mesh_verify_proof"]
     nothing = [None] * len(hosts)
     return _proof.prove(
         hosts,
-        list(probes),
+        nothing if probes is None else list(probes),
         entries=list(entries or ()),
         pods=list(pods or ()),
         earlier=nothing if earlier is None else list(earlier),

@@ -55,7 +55,6 @@ def report(
     )
     lines += [summary, *(_tables.plain(f"{row['vm']} - {reason}") for row in told for reason in row["reasons"])]
     return {
-        "rows": rows,
         "by_vm": {row["vm"]: row for row in rows},
         "counts": counts,
         "failed": [row["vm"] for row in rows if row["state"] in FAILING],

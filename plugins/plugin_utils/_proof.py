@@ -118,7 +118,6 @@ def prove(
     counts = {state: sum(row["state"] == state for row in rows) for state in _WORDS}
     bad = [row for state in FAILING for row in rows if row["state"] == state]
     return {
-        "rows": rows,
         "by_vm": {row["vm"]: row for row in rows},
         "counts": counts,
         "failed": [row["vm"] for row in bad],

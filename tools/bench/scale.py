@@ -4,6 +4,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Benchmark of the controller with 100, 500 and 2,000 machines, on the lab (make lab, site.yml played).
 
+tools/bench/run scale [--sizes SMALL,MIDDLE,LARGE] [--output FOLDER] [PLAYBOOK...]
+Other than three sizes are measured, and make no ratios.
+
 PLAYBOOK-time    growth of the controller's CPU seconds per machine from 500 to 2,000, against that from 100 to 500
 PLAYBOOK-growth  the same of its memory
 PLAYBOOK-memory  its peak of memory with 2,000, forks included, against 600 MB
@@ -17,6 +20,7 @@ do. No request is sent from a pod. Memory is PSS: what is shared between Ansible
 
 from __future__ import annotations
 
+import argparse
 import http.server
 import json
 import os
@@ -38,6 +42,8 @@ from common import Api, Report, say
 
 SIZES = (100, 500, 2000)
 FORKS = 10
+# Seconds between two looks at the memory. Each costs as much as the machine has processes.
+PAUSE = 0.5
 MEGABYTES = 600
 PLAYBOOKS = ("renew", "verify")
 
@@ -131,8 +137,8 @@ def inventory(folder: pathlib.Path, size: int, real: int, first: str, group: boo
     return str(path)
 
 
-def run(playbook: str, hosts: str, counter: Counter, folder: pathlib.Path) -> Measured:
-    """Runs a playbook on all of them."""
+def run(playbook: str, hosts: str, counter: Counter, folder: pathlib.Path, said: pathlib.Path) -> Measured:
+    """Runs a playbook on all of them; what it says goes to a file."""
     kubeconfig = folder / "kubeconfig"
     kubeconfig.write_text(
         yaml.safe_dump(
@@ -151,7 +157,7 @@ def run(playbook: str, hosts: str, counter: Counter, folder: pathlib.Path) -> Me
     started, peak = time.monotonic(), 0
     options = {"mesh_kubeconfig": str(kubeconfig), "mesh_verify_from": None}
     command = ["ansible-playbook", f"playbooks/{playbook}.yml", "-i", "inventories/lab", "-i", hosts]
-    with open(folder / "output", "w", encoding="utf-8") as output:
+    with open(said, "w", encoding="utf-8") as output:
         process = subprocess.Popen(
             [*command, "--forks", str(FORKS), "-e", json.dumps(options)],
             env={**os.environ, "ANSIBLE_CONNECTION_PLUGINS": str(pathlib.Path(__file__).parent / "connection")},
@@ -161,10 +167,10 @@ def run(playbook: str, hosts: str, counter: Counter, folder: pathlib.Path) -> Me
         )
         while process.poll() is None:
             peak = max(peak, pss_of(process.pid))
-            time.sleep(0.5)
+            time.sleep(PAUSE)
     seconds = time.monotonic() - started
     if process.returncode:
-        raise SystemExit(f"{playbook}: {(folder / 'output').read_text()[-4000:]}")
+        raise SystemExit(f"{playbook}: {said.read_text()[-4000:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Measured(seconds, cpu, peak / 1024, len(counter.calls))
@@ -175,28 +181,50 @@ def slope(found: t.Mapping[int, Measured], name: str, low: int, high: int) -> fl
     return float((getattr(found[high], name) - getattr(found[low], name)) / (high - low))
 
 
-def measure(playbook: str, counter: Counter, folder: pathlib.Path, real: dict[str, str], report: Report) -> None:
+def measure(
+    playbook: str,
+    options: argparse.Namespace,
+    counter: Counter,
+    folder: pathlib.Path,
+    real: dict[str, str],
+    report: Report,
+) -> None:
     """One playbook, in all sizes."""
     found: dict[int, Measured] = {}
-    for size in SIZES:
+    for size in options.sizes:
         hosts = inventory(folder, size, len(real), next(iter(real.values())), playbook == "verify")
-        found[size] = run(playbook, hosts, counter, folder)
+        found[size] = run(playbook, hosts, counter, folder, (options.output or folder) / f"{playbook}-{size}.log")
         say(
             f"{playbook}, {size} machines: {found[size].seconds:.0f} s, {found[size].cpu:.1f} s of CPU"
             f" ({1000 * found[size].cpu / size:.0f} ms a machine), {found[size].megabytes:.0f} MB, {found[size].calls} API calls"
         )
-    small, middle, large = SIZES
+    if len(options.sizes) != len(SIZES):
+        return
+    small, middle, large = options.sizes
     for name, field in (("time", "cpu"), ("growth", "megabytes")):
         report.ratio(f"{playbook}-{name}", slope(found, field, middle, large), slope(found, field, small, middle), 1.2)
     report.ratio(f"{playbook}-memory", found[large].megabytes, MEGABYTES, 1)
     report.ratio(f"{playbook}-calls", found[large].calls, found[small].calls, 1)
 
 
+def sizes(text: str) -> list[int]:
+    """Numbers of machines, each larger than the one before."""
+    found = [int(word) for word in text.split(",")]
+    if found != sorted({number for number in found if number > 0}):
+        raise ValueError(text)
+    return found
+
+
 def main() -> int:
     """Runs the benchmark."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("playbooks", nargs="*", metavar="PLAYBOOK", default=PLAYBOOKS)
+    parser.add_argument("--sizes", type=sizes, default=SIZES)
+    parser.add_argument("--output", type=pathlib.Path)
+    options = parser.parse_args()
     cluster = Cluster({})
     api = Api(cluster)
-    verify.ENTRIES = max(SIZES)
+    verify.ENTRIES = max(options.sizes)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="bench-scale-"))
     report = Report()
     try:
@@ -207,8 +235,8 @@ def main() -> int:
         if done.returncode:
             raise SystemExit(f"the lab's VMs are not well: {done.stdout[-4000:]}")
         verify.make(api, sorted(istiod_names(cluster, "istio-system"))[0])
-        for playbook in sys.argv[1:] or PLAYBOOKS:
-            measure(playbook, Counter(api), folder, real, report)
+        for playbook in options.playbooks:
+            measure(playbook, options, Counter(api), folder, real, report)
     finally:
         verify.remove(api)
         shutil.rmtree(folder)

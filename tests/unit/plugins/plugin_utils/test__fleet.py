@@ -40,7 +40,7 @@ def test_every_machine_has_a_row_and_a_state():
         vm10=found(), vm2=found(finding(True)), vm1=found(finding(False)), vm3={"unreachable": True, "msg": "no route"},
         vm4=None, vm5=found(renewed=True),
     )  # fmt: skip
-    assert [(row["vm"], row["state"]) for row in told["rows"]] == [
+    assert [(row["vm"], row["state"]) for row in told["by_vm"].values()] == [
         ("vm1", "attention"),
         ("vm2", "failed"),
         ("vm3", "unreachable"),

@@ -1,0 +1,37 @@
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What roles left in the variables of each host. Pure. Private to the collection."""
+
+from __future__ import annotations
+
+import collections.abc
+import typing as t
+
+Mapping = collections.abc.Mapping
+
+
+def of_hosts(
+    hosts: t.Iterable[str], known: t.Iterable[Mapping[str, t.Any]], own: t.Sequence[str], shared: str
+) -> dict[str, list[t.Any]]:
+    """Looks at the variables of each host once, and keeps none of them but what was asked for: a host's are large.
+
+    Args:
+        hosts: inventory names.
+        known: the variables of each, in the same order.
+        own: names of variables that each host has its own of.
+        shared: name of one that all hosts of a batch share, with `by_vm`. Reading it costs as much as it has hosts, so that it is read
+            where no other host's had this one.
+
+    Returns:
+        For each of these names what each host has, in the same order; None where it has nothing.
+    """
+    result: dict[str, list[t.Any]] = {name: [] for name in (*own, shared)}
+    seen: dict[str, t.Any] = {}
+    for host, variables in zip(hosts, known, strict=True):
+        for name in own:
+            result[name].append(variables.get(name))
+        if host not in seen:
+            seen.update((variables.get(shared) or {}).get("by_vm") or {})
+        result[shared].append(seen.get(host))
+    return result
