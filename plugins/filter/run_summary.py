@@ -71,16 +71,18 @@ def run_summary(
 ) -> dict[str, t.Any]:
     """See DOCUMENTATION."""
     # For one filter of a collection, each of Ansible's workers loads them all: what only this one needs waits for its call.
-    from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _summary
+    from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _known, _summary
 
     names = list(hosts)
     living = frozenset(names if alive is None else alive)
-    judge, listed = {
-        "onboard": (_summary.onboarded, ("joined", "changed")),
-        "remove": (_summary.removed, ("removed",)),
+    judge, own, listed = {
+        "onboard": (_summary.onboarded, ("info", "failure", "done"), ("joined", "changed")),
+        "remove": (_summary.removed, ("info", "removed"), ("removed",)),
     }[job]
+    seen = _known.of_hosts(names, known, [f"__vm_sidecar_{name}" for name in own], "__vm_sidecar_plans")
     outcomes = [
-        judge(name, variables, name in living, bool(check_mode)) for name, variables in zip(names, known, strict=True)
+        judge(name, dict(zip((*own, "plan"), values, strict=True)), name in living, bool(check_mode))
+        for name, *values in zip(names, *seen.values(), strict=True)
     ]
     return _summary.summary(outcomes, listed)
 

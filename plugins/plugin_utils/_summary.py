@@ -66,11 +66,11 @@ def onboarded(vm: str, known: Mapping[str, t.Any], alive: bool, check_mode: bool
 
     Args:
         vm: its name.
-        known: its variables, as the role leaves them.
+        known: what is known of it - `info` (of sidecar_info), `plan` (of the filter sidecar_plans), `failure` (a reason) and `done`.
         alive: whether it has not failed.
         check_mode: whether this run changes nothing.
     """
-    contact, plan, failure = (known.get(f"__vm_sidecar_{name}") for name in ("info", "plan", "failure"))
+    contact, plan, failure = known.get("info"), known.get("plan"), known.get("failure")
     if isinstance(contact, Mapping) and contact.get("unreachable"):
         return Outcome(vm, "unreachable", str(contact.get("msg") or "no connection"))
     if failure:
@@ -79,15 +79,15 @@ def onboarded(vm: str, known: Mapping[str, t.Any], alive: bool, check_mode: bool
         return Outcome(vm, "not_reached") if alive else Outcome(vm, "failed", "see its message in the run's output")
     if not plan.get("work"):
         return Outcome(vm, "unchanged")
-    if not known.get("__vm_sidecar_done"):
+    if not known.get("done"):
         return Outcome(vm, "not_reached") if alive else Outcome(vm, "failed", "see its message in the run's output")
     state = "changed" if plan.get("running") else "joined"
     return Outcome(vm, f"would_be_{state}" if check_mode else state)
 
 
 def removed(vm: str, known: Mapping[str, t.Any], alive: bool, check_mode: bool) -> Outcome:
-    """What the entry point remove came to for a machine; as `onboarded`."""
-    contact, gone = known.get("__vm_sidecar_info"), known.get("__vm_sidecar_removed")
+    """What the entry point remove came to for a machine; as `onboarded`, with `removed` (of sidecar_remove)."""
+    contact, gone = known.get("info"), known.get("removed")
     if isinstance(contact, Mapping) and contact.get("unreachable"):
         return Outcome(vm, "unreachable", str(contact.get("msg") or "no connection"))
     if not alive:

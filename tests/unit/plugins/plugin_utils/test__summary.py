@@ -35,15 +35,15 @@ def test_a_summary() -> None:
 @pytest.mark.parametrize(
     ("known", "alive", "check_mode", "state", "reason"),
     [
-        ({"__vm_sidecar_info": {"unreachable": True, "msg": "no route"}}, False, False, "unreachable", "no route"),
-        ({"__vm_sidecar_failure": "Preflight: no disk"}, False, False, "failed", "Preflight: no disk"),
+        ({"info": {"unreachable": True, "msg": "no route"}}, False, False, "unreachable", "no route"),
+        ({"failure": "Preflight: no disk"}, False, False, "failed", "Preflight: no disk"),
         ({}, True, False, "not_reached", ""),
         ({}, False, False, "failed", "see its message in the run's output"),
-        ({"__vm_sidecar_plan": {"work": False}}, True, False, "unchanged", ""),
-        ({"__vm_sidecar_plan": WORK, "__vm_sidecar_done": True}, True, False, "joined", ""),
-        ({"__vm_sidecar_plan": WORK, "__vm_sidecar_done": True}, True, True, "would_be_joined", ""),
-        ({"__vm_sidecar_plan": dict(WORK, running=True), "__vm_sidecar_done": True}, True, False, "changed", ""),
-        ({"__vm_sidecar_plan": WORK, "__vm_sidecar_done": False}, True, False, "not_reached", ""),
+        ({"plan": {"work": False}}, True, False, "unchanged", ""),
+        ({"plan": WORK, "done": True}, True, False, "joined", ""),
+        ({"plan": WORK, "done": True}, True, True, "would_be_joined", ""),
+        ({"plan": dict(WORK, running=True), "done": True}, True, False, "changed", ""),
+        ({"plan": WORK, "done": False}, True, False, "not_reached", ""),
     ],
 )
 def test_onboarded(known: dict[str, t.Any], alive: bool, check_mode: bool, state: str, reason: str) -> None:
@@ -53,12 +53,12 @@ def test_onboarded(known: dict[str, t.Any], alive: bool, check_mode: bool, state
 @pytest.mark.parametrize(
     ("known", "alive", "check_mode", "state"),
     [
-        ({"__vm_sidecar_info": {"unreachable": True}}, False, False, "unreachable"),
-        ({"__vm_sidecar_removed": {"failed": True, "msg": "busy"}}, False, False, "failed"),
+        ({"info": {"unreachable": True}}, False, False, "unreachable"),
+        ({"removed": {"failed": True, "msg": "busy"}}, False, False, "failed"),
         ({}, True, False, "not_reached"),
-        ({"__vm_sidecar_removed": {"changed": False}}, True, False, "unchanged"),
-        ({"__vm_sidecar_removed": {"changed": True}}, True, False, "removed"),
-        ({"__vm_sidecar_removed": {"changed": True}}, True, True, "would_be_removed"),
+        ({"removed": {"changed": False}}, True, False, "unchanged"),
+        ({"removed": {"changed": True}}, True, False, "removed"),
+        ({"removed": {"changed": True}}, True, True, "would_be_removed"),
     ],
 )
 def test_removed(known: dict[str, t.Any], alive: bool, check_mode: bool, state: str) -> None:
@@ -66,7 +66,7 @@ def test_removed(known: dict[str, t.Any], alive: bool, check_mode: bool, state: 
 
 
 def test_the_filter() -> None:
-    known = [{"__vm_sidecar_plan": WORK, "__vm_sidecar_done": True}, {}]
+    known = [{"__vm_sidecar_plans": {"by_vm": {"vm1": WORK}}, "__vm_sidecar_done": True}, {}]
     summarize = run_summary.FilterModule().filters()["run_summary"]
     found = summarize(["vm1", "vm2"], known, alive=["vm1"])
     assert found["joined"] == ["vm1"]
