@@ -209,6 +209,13 @@ def _instance_stopped(scene: Scene) -> list[Call]:
     return [*calls, scene.compute("start", None)]
 
 
+def _instance_running(scene: Scene) -> list[Call]:
+    if {"machineType", "serviceAccount"} & set(scene.fields):
+        # These end with a start.
+        return []
+    return [scene.compute("resume" if scene.found.body.get("status") == "SUSPENDED" else "start", None)]
+
+
 def _instance_disk(scene: Scene) -> list[Call]:
     old, new = view(scene.found)["diskSizeGb"], view(scene.wanted)["diskSizeGb"]
     if new < old:
@@ -297,6 +304,7 @@ _FIELDS: dict[str, dict[str, Method]] = {
         "serviceAccount": _instance_stopped,
         "diskSizeGb": _instance_disk,
         "publicAddress": _instance_address,
+        "running": _instance_running,
     },
     "instance_template": {},
     "instance_group": {"instanceTemplate": _group_template},

@@ -14,6 +14,9 @@ from ansible_collections.hybridmesh.istio.plugins.plugin_utils._gcp_resource imp
 
 View = dict[str, t.Any]
 
+# What Google says of a machine that is off, or about to be.
+OFF = ("TERMINATED", "STOPPED", "STOPPING", "SUSPENDED", "SUSPENDING")
+
 
 def view(resource: Resource) -> View:
     """The fields of a resource that are compared."""
@@ -130,6 +133,8 @@ def _instance(body: Body) -> View:
         "publicAddress": bool(interface.get("accessConfigs")),
         "serviceAccount": account.get("email"),
         "tags": sorted((body.get("tags") or {}).get("items") or []),
+        # A run that was cut off may have stopped it for a change. Nothing is declared of it.
+        "running": body.get("status") not in OFF,
     }
 
 

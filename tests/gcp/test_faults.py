@@ -132,8 +132,22 @@ def test_project_that_is_not_there(cloud: Cloud) -> None:
 
 
 def test_cut_off_after_each_request_and_gone_on_with(cloud: Cloud) -> None:
-    declared = {"vms": [{**VMS, "count": 1}, SCALED], "cluster": {}}
-    for state, what in (("present", "(insert|create|setIamPolicy)"), ("absent", "(delete|setIamPolicy)")):
+    declared: dict[str, t.Any] = {"vms": [{**VMS, "count": 1}, SCALED], "cluster": {}}
+    machine = {"machine_type": "e2-medium", "labels": {"a": "b"}, "tags": ["t"], "metadata": {"k": "v"}, "disk_gb": 20}
+    changed = {
+        "vms": [{**VMS, **machine, "count": 1}, {**SCALED, "autoscale": {"min": 2, "max": 5}}],
+        "allow_stop": True,
+        "cluster": {"release_channel": "RAPID", "authorized_ranges": ["192.0.2.0/24"]},
+        "nodes": {"count": 5, "machine_type": "e2-standard-4"},
+        "subnet_range": "10.10.0.0/19",
+        "metrics_ports": [15021],
+    }
+    stages: tuple[tuple[str, str, dict[str, t.Any]], ...] = (
+        ("present", "(insert|create|setIamPolicy)", declared),
+        ("present", "(update|patch|resize|stop|start|expand.*|set.*)", changed),
+        ("absent", "(delete|setIamPolicy)", changed),
+    )
+    for state, what, declared in stages:
         # What was asked for is done each time, but nobody is told. What can be looked up is no reason to stop; the rest is
         # gone on with by the next run.
         cloud.world.faults.clear()
@@ -145,6 +159,8 @@ def test_cut_off_after_each_request_and_gone_on_with(cloud: Cloud) -> None:
         assert 1000 - fault.times > 10
         cloud.world.faults.clear()
         assert cloud.run(state=state, **declared)["diff"] == []
+        # No machine is left as it was in the middle of a change.
+        assert {cloud.world.state.things[path]["status"] for path in cloud.things("instances")} <= {"RUNNING"}
     assert sorted(cloud.world.state.things) == []
 
 

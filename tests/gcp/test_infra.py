@@ -207,6 +207,14 @@ def test_regional_and_public(cloud: Cloud) -> None:
     assert sorted(cloud.world.state.things) == []
 
 
+@pytest.mark.parametrize("status", ["TERMINATED", "SUSPENDED"])
+def test_machines_that_are_off_are_started(made: Cloud, status: str) -> None:
+    made.thing("instances", "mesh1-app-1")["status"] = status
+    result = made.applied()
+    assert result["report"] == ["changed instance mesh1-app-1 (australia-southeast1-a) - running"]
+    assert made.thing("instances", "mesh1-app-1")["status"] == "RUNNING"
+
+
 def test_machines_that_come_and_go_in_all_zones(cloud: Cloud) -> None:
     group = {**SCALED, "regional": True, "autoscale": {"min": 0, "max": 3}}
     declared = {"cluster": None, "nat": False, "vms": [group]}

@@ -223,6 +223,10 @@ class Compute:
                 changed["serviceAccounts"] = [body]
         elif verb in ("start", "stop"):
             changed["status"] = "RUNNING" if verb == "start" else "TERMINATED"
+        elif verb == "resume":
+            if thing["status"] != "SUSPENDED":
+                raise Refusal(400, "Instance is not suspended", "resourceNotReady")
+            changed["status"] = "RUNNING"
         elif verb == "addAccessConfig":
             changed["networkInterfaces"][0]["accessConfigs"] = [body]
             self._public(changed["networkInterfaces"][0])
