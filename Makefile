@@ -66,6 +66,10 @@ unit-%:
 test-gcp: ## Infrastructure in Google Cloud, against a local server that validates by Google's documents
 	@$(STAGE) test-gcp "tests/gcp: google.cloud's modules against a local server" $(WITH_RUN) pytest -q -p no:cacheprovider tests/gcp
 
+# With the google.cloud that goes with another ansible-core: make test-gcp-2.19-py3.11.
+test-gcp-%:
+	@$(STAGE) test-gcp-$* "tests/gcp: google.cloud's modules against a local server" tools/with $* pytest -q -p no:cacheprovider tests/gcp
+
 .PHONY: test-awx
 test-awx: ## AWX set up by the playbook awx, against a local server that checks what awx.awx sends; the execution environment
 	@$(STAGE) test-awx "tests/awx: awx.awx's modules against a local server" $(WITH_TOOLS) pytest -q -p no:cacheprovider tests/awx
@@ -100,7 +104,8 @@ test-lab: ## tests/lab with the installed artifact, on the lab
 	@$(STAGE) test-lab "tests/lab with the installed artifact" tools/test-lab "$(installed)"
 
 .PHONY: test-slow
-test-slow: bootstrap artifact ## Application, shifts, Prometheus and Google Cloud, on the lab (half an hour; not part of make test)
+test-slow: bootstrap artifact ## Application, shifts, Prometheus and Google Cloud, on the lab, and Google Cloud with the oldest ansible-core (40 minutes; not part of make test)
+	@$(MAKE) --no-print-directory test-gcp-$(firstword $(newest_of_each_core))
 	@$(STAGE) lab "the lab: builds what is not in the cache yet, and starts the machines" $(MAKE) --no-print-directory lab
 	@$(STAGE) test-slow "tests/lab/slow with the installed artifact" tools/test-lab "$(installed)" --slow
 

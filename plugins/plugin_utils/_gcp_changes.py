@@ -261,20 +261,7 @@ _FIELDS: dict[str, dict[str, Method]] = {
     },
     "router": {"nats": _router_nats},
     "address": {},
-    "firewall": dict.fromkeys(
-        (
-            "priority",
-            "disabled",
-            "allowed",
-            "denied",
-            "description",
-            "sourceRanges",
-            "sourceTags",
-            "targetTags",
-            "destinationRanges",
-        ),
-        _firewall,
-    ),
+    "firewall": dict.fromkeys(_OF_FIREWALL, _firewall),
     "cluster": {
         "releaseChannel": _update_cluster(_channel),
         "authorizedRanges": _update_cluster(_authorized),

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import typing as t
 
 import yaml
 
-from .conftest import ROOT, Cloud
+from .conftest import ROOT, VMS, Cloud
 
 PRIVATE = "PRIVATE KEY"
 
@@ -86,6 +87,32 @@ def command(cloud: Cloud, *words: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_documentation_has_the_list_of_costs(cloud: Cloud) -> None:
+    """What is printed for the defaults and one machine is what docs/gcp.md has."""
+    told = cloud.run(check=True, vms=[{**VMS, "count": 1}])["cost"]
+    section = (ROOT / "docs/gcp.md").read_text().partition("## What is made")[2].partition("\n## ")[0]
+    for line in told:
+        what, _dash, where = line.partition(" - ")
+        assert what in section
+        if what == "no charge by itself":
+            for kind in where.split(", "):
+                assert kind.partition(" ")[2].removeprefix("project ") in section
+
+
+def test_source_ranges_of_the_gateway_are_the_machines(cloud: Cloud) -> None:
+    """In inventories/gcp, who may use the gateway is whoever may be a machine; and each of these is let through to the nodes."""
+    known = json.loads(command(cloud, "ansible-inventory", "-i", "inventories/gcp", "--host", "localhost"))
+    assert known["eastwest_gateway_internal"] == "gcp"
+    words = ["ansible", "-i", "inventories/gcp", "localhost", "-m", "ansible.builtin.debug", "-a"]
+    told = command(cloud, *words, "var=eastwest_gateway_source_ranges")
+    assert re.findall(r"[0-9./]{9,}", told) == [known["gcp_infra_subnet_range"]], told
+    told = command(cloud, *words, "var=eastwest_gateway_annotations")
+    assert not cloud.run(check=False, cluster={}, vms=[]).get("failed")
+    # The address that is reserved is the one that the Service asks for.
+    (address,) = cloud.things("addresses")
+    assert f"networking.gke.io/load-balancer-ip-addresses: {address.rsplit('/', 1)[-1]}" in told
 
 
 def test_empty_project_as_inventory(cloud: Cloud) -> None:

@@ -29,7 +29,7 @@ class Port:
 
     def __init__(self) -> None:
         self.heard: list[bytes] = []
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.create_server(("", 0))
         self.number: int = self._socket.getsockname()[1]
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -72,25 +72,29 @@ def logged_in(cloud: Cloud, environment: dict[str, str], **variables: t.Any) -> 
 
 
 def test_through_identity_aware_proxy(cloud: Cloud, port: Port, tmp_path: pathlib.Path) -> None:
-    cloud.world.settings.addresses = ("127.0.0.1",)
-    declared = {**MACHINE, "vms": [{**VMS, "count": 1, "zone": "australia-southeast1-b"}]}
+    cloud.world.settings.addresses = ("127.0.0.1", "127.0.0.2")
+    declared = {**MACHINE, "vms": [{**VMS, "count": 1, "zone": "australia-southeast1-b"}, SCALED]}
     assert not cloud.run(**declared).get("failed")
     environment = iap.install(tmp_path / "bin", port.number)
     said = logged_in(cloud, environment, mesh_vms_through_iap=True)
-    # Machine, project and zone are those of the machine, the port is ssh's.
-    (tunnel,) = iap.tunnels(tmp_path / "bin")
-    assert tunnel["address"] == "127.0.0.1", said.stdout
-    assert tunnel["arguments"][:4] == ["compute", "start-iap-tunnel", "mesh1-app-1", "22"]
-    assert {"--project=my-project", "--zone=australia-southeast1-b", "--listen-on-stdin"} <= set(tunnel["arguments"])
+    # Machine, project and zone are those of the machine, the port is ssh's; for those that come and go, too.
+    tunnels = {tunnel["arguments"][2]: tunnel for tunnel in iap.tunnels(tmp_path / "bin")}
+    scaled = next(path for path in cloud.things("instances") if "/mesh1-web-" in path).rsplit("/", 1)[-1]
+    assert set(tunnels) == {"mesh1-app-1", scaled}, said.stdout
+    for name, address, zone in (("mesh1-app-1", "127.0.0.1", "b"), (scaled, "127.0.0.2", "a")):
+        assert tunnels[name]["address"] == address
+        told = tunnels[name]["arguments"]
+        assert told[:4] == ["compute", "start-iap-tunnel", name, "22"]
+        assert {"--project=my-project", f"--zone=australia-southeast1-{zone}", "--listen-on-stdin"} <= set(told)
     # What ssh says comes out at the other end.
-    assert [text[:8] for text in port.heard] == [b"SSH-2.0-"]
+    assert [text[:8] for text in port.heard] == [b"SSH-2.0-"] * 2
 
     # Without the firewall rule there is no way.
     assert not cloud.run(**declared, iap=False).get("failed")
     said = logged_in(cloud, environment, mesh_vms_through_iap=True)
     assert "UNREACHABLE" in said.stdout
     assert "failed to connect to backend" in iap.tunnels(tmp_path / "bin")[-1]["error"]
-    assert len(port.heard) == 1
+    assert len(port.heard) == 2
     assert not cloud.world.refused
 
 
@@ -102,13 +106,3 @@ def test_directly(cloud: Cloud, port: Port, tmp_path: pathlib.Path) -> None:
     assert [text[:8] for text in port.heard] == [b"SSH-2.0-"], said.stdout
     # Host keys go by the machine, not by an address that another one may have had.
     assert f"HostKeyAlias=compute.{cloud.thing('instances', 'mesh1-app-1')['id']}" in said.stdout
-
-
-def test_machines_that_come_and_go_are_reached_as_well(cloud: Cloud, port: Port, tmp_path: pathlib.Path) -> None:
-    cloud.world.settings.addresses = ("127.0.0.1",)
-    assert not cloud.run(cluster=None, nat=False, vms=[SCALED]).get("failed")
-    said = logged_in(cloud, iap.install(tmp_path / "bin", port.number), mesh_vms_through_iap=True)
-    (tunnel,) = iap.tunnels(tmp_path / "bin")
-    assert tunnel["address"] == "127.0.0.1", said.stdout
-    assert tunnel["arguments"][2].startswith("mesh1-web-")
-    assert len(port.heard) == 1

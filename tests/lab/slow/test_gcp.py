@@ -155,6 +155,14 @@ def test_from_an_empty_project_and_back(lab: Lab, world: World, tmp_path: pathli
     healthy = [c["status"] for entry in entries for c in entry["status"]["conditions"] if c["type"] == "Healthy"]
     assert healthy == ["True", "True"]
 
+    # The gateway's load balancer is an internal one, at the reserved address, for the machines' addresses alone.
+    services = json.loads(lab.kubectl("get", "services", "-A", "-o", "json"))["items"]
+    (gateway,) = [item for item in services if item["spec"].get("type") == "LoadBalancer"]
+    assert len(gateway["spec"]["loadBalancerSourceRanges"]) == 1
+    annotations = gateway["metadata"]["annotations"]
+    assert annotations["networking.gke.io/load-balancer-type"] == "Internal"
+    assert annotations["networking.gke.io/load-balancer-ip-addresses"] == "mesh1-gateway"
+
     world.requests.clear()
     again = play("site.yml")
     assert again.changed == 0, again.output
