@@ -34,6 +34,8 @@ def test_each_kind_of_credentials(cloud: Cloud, monkeypatch: pytest.MonkeyPatch)
     said = cloud.run(**SMALL, auth_kind="serviceaccount", service_account_file=str(broken))
     assert "credentials of the kind serviceaccount" in said["msg"]
     assert "very-secret" not in str(said)
+    content = {"auth_kind": "serviceaccount", "service_account_contents": broken.read_text()}
+    assert "very-secret" not in str(cloud.run(**SMALL, **content))
     nothing = cloud.run(**SMALL, auth_kind="serviceaccount")
     assert "gcp_infra_service_account_file" in nothing["msg"]
 

@@ -104,6 +104,12 @@ TOLD: dict[str, tuple[str, dict[str, t.Any], dict[str, t.Any], list[str]]] = {
         SMALL,
         ["creating network mesh1", "failed", "run this again"],
     ),
+    "something that disappears, which no module made": (
+        "compute.routers.insert",
+        {"vanish": True},
+        {**SMALL, "nat": True},
+        ["creating router mesh1-nat", "it is not there afterwards"],
+    ),
     "a right to act as a service account": (
         "compute.subnetworks.insert",
         {"refusal": faults.forbidden("iam.serviceAccounts.actAs", "my-project")},
