@@ -23,9 +23,8 @@ options:
     elements: str
     required: true
   known:
-    description: The variables of each, in the same order, as the entry point C(renew) of the role C(vm_sidecar) leaves them.
-    type: list
-    elements: raw
+    description: The variables by host, which is C(hostvars), as the entry point C(renew) of the role C(vm_sidecar) leaves them.
+    type: dict
     required: true
   now:
     description: The time, in seconds since the epoch.
@@ -36,9 +35,7 @@ options:
 EXAMPLES = r"""
 - name: Print it
   ansible.builtin.debug:
-    msg: >-
-      {{ (ansible_play_hosts_all | hybridmesh.istio.fleet_report(ansible_play_hosts_all | map('extract', hostvars),
-         now().timestamp())).lines }}
+    msg: "{{ (ansible_play_hosts_all | hybridmesh.istio.fleet_report(hostvars, now().timestamp())).lines }}"
   run_once: true
 """
 
@@ -53,7 +50,7 @@ _value:
 """
 
 
-def fleet_report(hosts: t.Iterable[str], known: t.Iterable[t.Any], now: float) -> dict[str, t.Any]:
+def fleet_report(hosts: t.Iterable[str], known: t.Mapping[str, t.Any], now: float) -> dict[str, t.Any]:
     """See DOCUMENTATION."""
     # For one filter of a collection, each of Ansible's workers loads them all: what only this one needs waits for its call.
     from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _fleet, _known

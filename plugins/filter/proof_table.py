@@ -25,10 +25,9 @@ options:
     elements: raw
   known:
     description:
-      - The variables of each host, in the same order, as the role C(mesh_verify) leaves them; where they hold O(probes), O(earlier),
-        O(failures) and O(contacts).
-    type: list
-    elements: raw
+      - The variables by host, which is C(hostvars), as the role C(mesh_verify) leaves them; for O(probes), O(earlier), O(failures) and
+        O(contacts), which are not given then.
+    type: dict
   entries:
     description: Verdicts of M(hybridmesh.istio.workload_entry_info).
     type: list

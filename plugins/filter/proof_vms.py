@@ -23,7 +23,9 @@ options:
     description: The results, in the same order; null for those that have none.
     type: list
     elements: raw
-    required: true
+  known:
+    description: The variables by host, which is C(hostvars), as the role C(mesh_verify) leaves them; for O(probes), which are not given then.
+    type: dict
   namespace:
     description: Namespace of groups that are given by name only. Null means the one that the sidecar says.
     type: str
@@ -56,8 +58,11 @@ _value:
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _proof
 
 
-def proof_vms(hosts, probes, namespace=None, entries=None):
-    return _proof.vms_for_api(list(hosts), list(probes), namespace, None if entries is None else list(entries))
+def proof_vms(hosts, probes=None, namespace=None, entries=None, known=None):
+    hosts = list(hosts)
+    if known is not None:
+        probes = [known[host].get("__mesh_verify_probe") for host in hosts]
+    return _proof.vms_for_api(hosts, list(probes), namespace, None if entries is None else list(entries))
 
 
 class FilterModule:

@@ -23,9 +23,8 @@ options:
     elements: str
     required: true
   known:
-    description: The variables of each, in the same order.
-    type: list
-    elements: raw
+    description: The variables by host, which is C(hostvars).
+    type: dict
     required: true
   groups:
     description: What P(hybridmesh.istio.sidecar_group#filter) says of each group, by name.
@@ -40,7 +39,7 @@ EXAMPLES = r"""
 - name: Which machines need a token
   ansible.builtin.debug:
     msg: >-
-      {{ (ansible_play_batch | hybridmesh.istio.sidecar_renewals(ansible_play_batch | map('extract', hostvars), groups)).needed }}
+      {{ (ansible_play_batch | hybridmesh.istio.sidecar_renewals(hostvars, groups)).needed }}
   run_once: true
 """
 
@@ -56,7 +55,7 @@ _value:
 
 def sidecar_renewals(
     hosts: t.Iterable[str],
-    known: t.Iterable[t.Any],
+    known: t.Mapping[str, t.Any],
     groups: t.Mapping[str, t.Any],
     before: t.Mapping[str, t.Any] | None = None,
 ) -> dict[str, t.Any]:

@@ -12,13 +12,13 @@ Mapping = collections.abc.Mapping
 
 
 def of_hosts(
-    hosts: t.Iterable[str], known: t.Iterable[Mapping[str, t.Any]], own: t.Sequence[str], shared: str
+    hosts: t.Iterable[str], known: Mapping[str, Mapping[str, t.Any]], own: t.Sequence[str], shared: str
 ) -> dict[str, list[t.Any]]:
     """Looks at the variables of each host once, and keeps none of them but what was asked for: a host's are large.
 
     Args:
         hosts: inventory names.
-        known: the variables of each, in the same order.
+        known: the variables by host (Ansible's hostvars). All of them at once would fill the memory.
         own: names of variables that each host has its own of.
         shared: name of one that all hosts of a batch share, with `by_vm`. Reading it costs as much as it has hosts, so that it is read
             where no other host's had this one.
@@ -28,7 +28,8 @@ def of_hosts(
     """
     result: dict[str, list[t.Any]] = {name: [] for name in (*own, shared)}
     seen: dict[str, t.Any] = {}
-    for host, variables in zip(hosts, known, strict=True):
+    for host in hosts:
+        variables = known[host]
         for name in own:
             result[name].append(variables.get(name))
         if host not in seen:

@@ -15,7 +15,7 @@ Mapping = collections.abc.Mapping
 
 def renewals(
     hosts: t.Iterable[str],
-    known: t.Iterable[Mapping[str, t.Any]],
+    known: Mapping[str, Mapping[str, t.Any]],
     groups: Mapping[str, Mapping[str, t.Any]],
     before: Mapping[str, t.Any] | None = None,
 ) -> dict[str, t.Any]:
@@ -23,7 +23,7 @@ def renewals(
 
     Args:
         hosts: inventory names.
-        known: the variables of each, in the same order, as the role vm_sidecar leaves them.
+        known: the variables by host (Ansible's hostvars), as the role vm_sidecar leaves them.
         groups: what `_group.of_files` says of each group, by name.
         before: what this said earlier in the same run, of which machines that have failed since are kept.
 
@@ -35,7 +35,8 @@ def renewals(
     needed: list[str] = []
     failed: dict[str, str] = {}
     ways = {name: _way(group) for name, group in groups.items()}
-    for host, variables in zip(hosts, known, strict=True):
+    for host in hosts:
+        variables = known[host]
         info = variables.get("__vm_sidecar_info")
         if not isinstance(info, Mapping):
             continue

@@ -24,13 +24,16 @@ class Counting(dict):
 def test_each_host_has_its_own_and_what_its_batch_shares():
     first, second = {"by_vm": {"a": 1, "b": 2}}, {"by_vm": {"c": 3}}
     known = [{"own": "A", "all": first}, {"all": first}, {"own": "C", "all": second}, {}]
-    assert _known.of_hosts("abcd", known, ["own"], "all") == {"own": ["A", None, "C", None], "all": [1, 2, 3, None]}
+    assert _known.of_hosts("abcd", dict(zip("abcd", known, strict=True)), ["own"], "all") == {
+        "own": ["A", None, "C", None],
+        "all": [1, 2, 3, None],
+    }
 
 
 def test_what_is_shared_is_read_once_a_batch():
     shared = {"by_vm": dict.fromkeys(range(1000), 1)}
     Counting.reads.clear()
-    _known.of_hosts(range(1000), [Counting(all=shared) for _number in range(1000)], [], "all")
+    _known.of_hosts(range(1000), {number: Counting(all=shared) for number in range(1000)}, [], "all")
     assert Counting.reads == ["all"]
 
 
@@ -44,6 +47,9 @@ def test_the_table_finds_a_row_of_an_earlier_batch():
         "entry": None,
     }
     row.update(certificate=None, to_mesh=[], from_mesh=None)
-    known = [{"mesh_verify_proof": {"by_vm": {"a": row}}}, {"__vm_sidecar_info": {"unreachable": True, "msg": "gone"}}]
-    proof = FilterModule().filters()["proof_table"](["a", "b"], known=iter(known))
+    known = {
+        "a": {"mesh_verify_proof": {"by_vm": {"a": row}}},
+        "b": {"__vm_sidecar_info": {"unreachable": True, "msg": "gone"}},
+    }
+    proof = FilterModule().filters()["proof_table"](["a", "b"], known=known)
     assert {name: told["state"] for name, told in proof["by_vm"].items()} == {"a": "not_tested", "b": "unreachable"}

@@ -38,7 +38,7 @@ def machine(remaining=60000, age=0.3, everything=False, **more):
 
 
 def renewals(before=None, **machines):
-    return _renewals.renewals(list(machines), iter(machines.values()), GROUPS, before)
+    return _renewals.renewals(list(machines), machines, GROUPS, before)
 
 
 def test_each_machine_is_decided_by_its_own_options():
@@ -58,7 +58,7 @@ def test_one_that_cannot_be_reached_fails_and_is_not_decided():
 def test_afterwards_it_says_what_was_renewed_and_keeps_those_that_failed():
     before = renewals(one=machine(everything=True), two=machine(everything=True))
     done = machine(everything=True, __vm_sidecar_renewed=before["by_vm"]["one"]["token"])
-    told = FilterModule().filters()["sidecar_renewals"](["one"], [done], GROUPS, before=before)
+    told = FilterModule().filters()["sidecar_renewals"](["one"], {"one": done}, GROUPS, before=before)
     assert told["by_vm"]["one"]["token"] == {"needed": True, "reason": "all are renewed", "renewed": True}
     assert told["by_vm"]["two"] == before["by_vm"]["two"]
     assert told["needed"] == []
