@@ -23,9 +23,8 @@ options:
     elements: str
     required: true
   known:
-    description: The variables of each, in the same order.
-    type: list
-    elements: raw
+    description: The variables by host, which is C(hostvars).
+    type: dict
     required: true
   job:
     description: Which entry point ran.
@@ -47,8 +46,7 @@ EXAMPLES = r"""
   ansible.builtin.set_stats:
     data:
       mesh_report_onboard: >-
-        {{ ansible_play_hosts_all | hybridmesh.istio.run_summary(ansible_play_hosts_all | map('extract', hostvars),
-           alive=ansible_play_hosts) }}
+        {{ ansible_play_hosts_all | hybridmesh.istio.run_summary(hostvars, alive=ansible_play_hosts) }}
   run_once: true
 """
 
@@ -64,7 +62,7 @@ _value:
 
 def run_summary(
     hosts: t.Iterable[str],
-    known: t.Iterable[t.Any],
+    known: t.Mapping[str, t.Any],
     job: str = "onboard",
     alive: t.Iterable[str] | None = None,
     check_mode: bool = False,

@@ -23,9 +23,8 @@ options:
     elements: str
     required: true
   known:
-    description: The variables of each, in the same order.
-    type: list
-    elements: raw
+    description: The variables by host, which is C(hostvars).
+    type: dict
     required: true
   groups:
     description: What P(hybridmesh.istio.sidecar_group#filter) says of each group, by name.
@@ -62,8 +61,7 @@ options:
 EXAMPLES = r"""
 - name: Which machines have something to be done
   ansible.builtin.debug:
-    msg: >-
-      {{ (ansible_play_batch | hybridmesh.istio.sidecar_plans(ansible_play_batch | map('extract', hostvars), groups)).work }}
+    msg: "{{ (ansible_play_batch | hybridmesh.istio.sidecar_plans(hostvars, groups)).work }}"
   run_once: true
 """
 
@@ -78,7 +76,7 @@ _value:
 
 
 def sidecar_plans(
-    hosts: t.Iterable[str], known: t.Iterable[t.Any], groups: t.Mapping[str, t.Any], **run: t.Any
+    hosts: t.Iterable[str], known: t.Mapping[str, t.Any], groups: t.Mapping[str, t.Any], **run: t.Any
 ) -> dict[str, t.Any]:
     """See DOCUMENTATION."""
     # For one filter of a collection, each of Ansible's workers loads them all: what only this one needs waits for its call.

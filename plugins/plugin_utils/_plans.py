@@ -37,12 +37,12 @@ class Run(t.NamedTuple):
     refused: Mapping[str, t.Any] | None = None
 
 
-def plans(hosts: t.Iterable[str], known: t.Iterable[Mapping[str, t.Any]], run: Run) -> dict[str, t.Any]:
+def plans(hosts: t.Iterable[str], known: Mapping[str, Mapping[str, t.Any]], run: Run) -> dict[str, t.Any]:
     """Decides for each machine that answered.
 
     Args:
         hosts: inventory names.
-        known: the variables of each, in the same order, as the role vm_sidecar leaves them.
+        known: the variables by host (Ansible's hostvars), as the role vm_sidecar leaves them.
         run: what is the same for all.
 
     Returns:
@@ -53,7 +53,8 @@ def plans(hosts: t.Iterable[str], known: t.Iterable[Mapping[str, t.Any]], run: R
     by_vm: dict[str, t.Any] = {}
     vms: dict[str, t.Any] = {}
     problems: dict[str, str] = {}
-    for host, variables in zip(hosts, known, strict=True):
+    for host in hosts:
+        variables = known[host]
         info = variables.get("__vm_sidecar_info")
         if not isinstance(info, Mapping) or "vm" not in info:
             continue

@@ -50,7 +50,7 @@ def machine(own: str, version: str | None = None, **options: t.Any) -> dict[str,
 
 def plans(machines: dict[str, dict[str, t.Any]], **run: t.Any) -> dict[str, t.Any]:
     found: dict[str, t.Any] = FilterModule().filters()["sidecar_plans"](
-        list(machines), iter(machines.values()), GROUPS, mesh_version="1.31.0", **run
+        list(machines), machines, GROUPS, mesh_version="1.31.0", **run
     )
     return found
 

@@ -66,7 +66,7 @@ def test_removed(known: dict[str, t.Any], alive: bool, check_mode: bool, state: 
 
 
 def test_the_filter() -> None:
-    known = [{"__vm_sidecar_plans": {"by_vm": {"vm1": WORK}}, "__vm_sidecar_done": True}, {}]
+    known = {"vm1": {"__vm_sidecar_plans": {"by_vm": {"vm1": WORK}}, "__vm_sidecar_done": True}, "vm2": {}}
     summarize = run_summary.FilterModule().filters()["run_summary"]
     found = summarize(["vm1", "vm2"], known, alive=["vm1"])
     assert found["joined"] == ["vm1"]
