@@ -139,6 +139,15 @@ def fleet(mesh: Lab) -> t.Iterator[Fleet]:
         mesh.kubectl("delete", "-f", str(RIGHTS), "--ignore-not-found")
         # What is not of the inventory goes, too.
         mesh.reset(BUILDER)
+        forget_machines_of_the_image(mesh)
+
+
+def forget_machines_of_the_image(lab: Lab) -> None:
+    """Deletes their entries: for the rest of the grace period clients would try addresses that nobody has any more."""
+    listed = json.loads(lab.kubectl("get", "workloadentry", "-n", NAMESPACE, "-o", "json"))["items"]
+    names = [item["metadata"]["name"] for item in listed if item["spec"]["address"] not in ADDRESSES.values()]
+    if names:
+        lab.kubectl("delete", "workloadentry", "-n", NAMESPACE, "--ignore-not-found", *names)
 
 
 @pytest.fixture(autouse=True)
