@@ -104,7 +104,7 @@ test-lab: ## tests/lab with the installed artifact, on the lab
 	@$(STAGE) test-lab "tests/lab with the installed artifact" tools/test-lab "$(installed)"
 
 .PHONY: test-slow
-test-slow: bootstrap artifact ## Application, shifts, Prometheus and Google Cloud, on the lab, and Google Cloud with the oldest ansible-core (40 minutes; not part of make test)
+test-slow: bootstrap artifact ## Application, routes, rights, shifts, Prometheus and Google Cloud, on the lab, and Google Cloud with the oldest ansible-core (40 minutes; not part of make test)
 	@$(MAKE) --no-print-directory test-gcp-$(firstword $(newest_of_each_core))
 	@$(STAGE) lab "the lab: builds what is not in the cache yet, and starts the machines" $(MAKE) --no-print-directory lab
 	@$(STAGE) test-slow "tests/lab/slow with the installed artifact" tools/test-lab "$(installed)" --slow
