@@ -14,7 +14,7 @@ import time
 import typing as t
 import urllib.parse
 
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _manifest
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _lock, _manifest
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._manifest import Change, Object, Ref
@@ -113,6 +113,7 @@ class Applier:
 
     def apply(self, item: Object, manager: str = MANAGER, force: bool = True) -> Object:
         """Creates or updates the object."""
+        _lock.need()
         own = _manifest.ref(item)
         path = self.path(own)
         if path is None:
@@ -129,6 +130,7 @@ class Applier:
 
     def delete(self, item: Ref) -> None:
         """Deletes the object, if it is there."""
+        _lock.need()
         path = self.path(item)
         if path is None:
             return

@@ -11,7 +11,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _gateway_spec, _manifest
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _gateway_spec, _lock, _manifest
 from ansible_collections.hybridmesh.istio.plugins.module_utils._apply import Applier
 from ansible_collections.hybridmesh.istio.plugins.module_utils._cluster import Gateway, Mesh
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
@@ -55,6 +55,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "address_timeout": {"type": "int", "default": 120},
     "spec": {"type": "dict", "default": {}},
     "readiness_timeout": {"type": "int", "default": 300},
+    **_lock.OPTION,
 }
 
 
@@ -276,6 +277,7 @@ def main(arguments: t.Mapping[str, t.Any], run: t.Callable[[AnsibleModule], dict
     module = AnsibleModule(argument_spec=dict(connection_argument_spec(), **arguments), supports_check_mode=True)
     hide_secrets(module)
     try:
-        module.exit_json(**run(module))
+        answer = _lock.exclusively(module.params, module.params["lock_timeout"], lambda: run(module))
+        module.exit_json(**answer)
     except MeshError as error:
         module.fail_json(msg=str(error), found=error.found, expected=error.expected, next_step=error.next_step)

@@ -23,7 +23,7 @@ import tempfile
 import typing as t
 
 from ansible.module_utils.urls import open_url
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _manifest
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _lock, _manifest
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 
@@ -284,6 +284,7 @@ class Istioctl:
         Raises:
             MeshError: it failed, or was not ready in time.
         """
+        _lock.need()
         code, out, err = self._call(
             ["install", "--skip-confirmation", "--readiness-timeout", f"{timeout}s", "-f", "-"], operator
         )
@@ -307,6 +308,7 @@ class Istioctl:
         Raises:
             MeshError: it failed.
         """
+        _lock.need()
         arguments = ["tag", "set", "default", "--revision", revision, "--overwrite", "--skip-confirmation"]
         code, out, err = self._call([*arguments, "--istioNamespace", self._namespace])
         if code != 0:

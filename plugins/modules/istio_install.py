@@ -118,6 +118,12 @@ options:
     description: Time until everything must be ready, in seconds.
     type: int
     default: 300
+  lock_timeout:
+    description:
+      - How long another run that changes Istio or a gateway of the same cluster is waited for, in seconds. Only one does at a time (Lease
+        C(hybridmesh-istio) in the namespace C(default)); who finds nothing to change waits for nobody.
+    type: int
+    default: 1800
   allow_upgrade:
     description: Whether the version of what is installed may change.
     type: bool
@@ -242,7 +248,7 @@ vm_needs:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _manifest, _uninstall, _vm_needs
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _lock, _manifest, _uninstall, _vm_needs
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
     Cluster,
     connection_argument_spec,
@@ -280,6 +286,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "readiness_timeout": {"type": "int", "default": 300},
     "allow_upgrade": {"type": "bool", "default": False},
     "ignore_precheck": {"type": "bool", "default": False},
+    **_lock.OPTION,
 }
 
 
@@ -412,7 +419,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec=dict(ARGUMENTS, **connection_argument_spec()), supports_check_mode=True)
     hide_secrets(module)
     try:
-        module.exit_json(**run(module))
+        answer = _lock.exclusively(module.params, module.params["lock_timeout"], lambda: run(module))
+        module.exit_json(**answer)
     except MeshError as error:
         module.fail_json(msg=str(error), found=error.found, expected=error.expected, next_step=error.next_step)
 

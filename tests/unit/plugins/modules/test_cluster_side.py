@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster_module, _gateway_run, _install
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster_module, _gateway_run, _install, _lock
 from ansible_collections.hybridmesh.istio.plugins.modules import (
     eastwest_gateway,
     istio_install,
@@ -21,6 +23,19 @@ class Exit(Exception):
     """The module has ended."""
 
 
+class Free:
+    """A lock that nobody else has."""
+
+    def __init__(self, _cluster):
+        pass
+
+    def is_somebody_elses(self):
+        return False
+
+    def held(self, _timeout):
+        return contextlib.nullcontext()
+
+
 def run(module, cluster, check=False, diff=True, **options):
     ended = {}
 
@@ -31,7 +46,8 @@ def run(module, cluster, check=False, diff=True, **options):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(basic.AnsibleModule, "exit_json", end)
         patch.setattr(basic.AnsibleModule, "fail_json", end)
-        for place in (module, _cluster_module, _gateway_run):
+        patch.setattr(_lock, "Lock", Free)
+        for place in (module, _cluster_module, _gateway_run, _lock):
             patch.setattr(place, "Cluster", lambda _options: cluster, raising=False)
         arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": diff}
         with patch_module_args(arguments), pytest.raises(Exit):
