@@ -45,7 +45,7 @@ def roles_of(plays: list[dict[str, t.Any]]) -> t.Iterator[tuple[str, str]]:
     for play in plays:
         yield from ((item["role"], "main") for item in play.get("roles", []))
         for task in play.get("tasks", []):
-            included = task.get("ansible.builtin.include_role")
+            included = task.get("ansible.builtin.include_role") or task.get("ansible.builtin.import_role")
             if included:
                 yield included["name"], included.get("tasks_from", "main")
 
