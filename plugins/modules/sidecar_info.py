@@ -348,7 +348,9 @@ def main() -> None:
         result["vm"] = look(module)
     if params["proof"]:
         result["proof"] = prove(module, params)
-    module.exit_json(**result)
+    # Ansible keeps each machine's options with its result, as long as the run lasts: not the files of thousands of machines.
+    told = {name: value for name, value in params.items() if name != "config"}
+    module.exit_json(**result, invocation={"module_args": told})
 
 
 if __name__ == "__main__":
