@@ -41,7 +41,8 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._connection impor
 from common import Api, Report, say
 
 SIZES = (100, 500, 2000)
-FORKS = 10
+# As many as Ansible and AWX take by default. Each holds about 35 kB of its own for each machine of the run.
+FORKS = 5
 # Seconds between two looks at the memory. Each costs as much as the machine has processes.
 PAUSE = 0.5
 MEGABYTES = 600
@@ -222,6 +223,8 @@ def main() -> int:
     parser.add_argument("--sizes", type=sizes, default=SIZES)
     parser.add_argument("--output", type=pathlib.Path)
     options = parser.parse_args()
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)
     cluster = Cluster({})
     api = Api(cluster)
     verify.ENTRIES = max(options.sizes)
