@@ -189,7 +189,8 @@ def test_a_wait_survives_a_restart_of_the_api_server(mesh: Lab) -> None:
         becomes(mesh, "vm2", "unhealthy")
 
         def meanwhile() -> None:
-            time.sleep(3)
+            # The module has begun to wait by then, on a busy machine as well.
+            time.sleep(8)
             mesh.ssh("cluster1", "systemctl restart kube-apiserver")
             time.sleep(3)
             mesh.ssh("vm2", "systemctl start lab-app")

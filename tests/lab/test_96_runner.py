@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from .conftest import ADDRESSES, PROJECT, Lab
+from .test_3_verdicts import becomes
 
 VMS = ("vm1", "vm2")
 # The kind of token that the API server makes begins with the encoding of '{"alg":'.
@@ -220,6 +221,8 @@ def test_renewal_of_all(awx: Awx) -> None:
 def stopped(lab: Lab, vm: str) -> t.Iterator[None]:
     lab.ssh(vm, "systemctl stop lab-app")
     try:
+        # Before that, a look at its entry may still find it healthy, and one from the pod not find it at all.
+        becomes(lab, vm, "unhealthy")
         yield
     finally:
         lab.ssh(vm, "systemctl start lab-app")
