@@ -93,10 +93,4 @@ options:
     description: Time until the gateway's Pods must be ready, in seconds.
     type: int
     default: 300
-  lock_timeout:
-    description:
-      - How long another run that changes Istio or a gateway of the same cluster is waited for, in seconds. Only one does at a time (Lease
-        C(hybridmesh-istio) in the namespace C(default)); who finds nothing to change waits for nobody.
-    type: int
-    default: 1800
 """

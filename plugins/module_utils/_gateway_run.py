@@ -11,13 +11,11 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _gateway_spec, _lock, _manifest
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _gateway_spec, _manifest
 from ansible_collections.hybridmesh.istio.plugins.module_utils._apply import Applier
 from ansible_collections.hybridmesh.istio.plugins.module_utils._cluster import Gateway, Mesh
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
     Cluster,
-    connection_argument_spec,
-    hide_secrets,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._helm import Charts, Helm
@@ -55,7 +53,6 @@ ARGUMENTS: dict[str, t.Any] = {
     "address_timeout": {"type": "int", "default": 120},
     "spec": {"type": "dict", "default": {}},
     "readiness_timeout": {"type": "int", "default": 300},
-    **_lock.OPTION,
 }
 
 
@@ -270,14 +267,3 @@ class GatewayRun:
         if self.module._diff:
             result["diff"] = _manifest.diff(changes)
         return result
-
-
-def main(arguments: t.Mapping[str, t.Any], run: t.Callable[[AnsibleModule], dict[str, t.Any]]) -> None:
-    """Runs such a module."""
-    module = AnsibleModule(argument_spec=dict(connection_argument_spec(), **arguments), supports_check_mode=True)
-    hide_secrets(module)
-    try:
-        answer = _lock.exclusively(module.params, module.params["lock_timeout"], lambda: run(module))
-        module.exit_json(**answer)
-    except MeshError as error:
-        module.fail_json(msg=str(error), found=error.found, expected=error.expected, next_step=error.next_step)

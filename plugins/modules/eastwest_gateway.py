@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - hybridmesh.istio.attributes.cluster
   - hybridmesh.istio.cluster
   - hybridmesh.istio.gateway
+  - hybridmesh.istio.lock
 attributes:
   check_mode:
     support: full
@@ -145,6 +146,7 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import (
     _eastwest,
     _exposure,
     _gateway_run,
+    _installer,
     _manifest,
     _vm_needs,
 )
@@ -290,7 +292,7 @@ class Run(GatewayRun):
 
 def main() -> None:
     """Runs the module."""
-    _gateway_run.main(ARGUMENTS, lambda module: Run(module).run())
+    _installer.main(ARGUMENTS, lambda module: Run(module).run())
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - hybridmesh.istio.attributes.cluster
   - hybridmesh.istio.cluster
   - hybridmesh.istio.gateway
+  - hybridmesh.istio.lock
 attributes:
   check_mode:
     support: full
@@ -143,7 +144,7 @@ releases:
 
 import typing as t
 
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _gateway_run, _ingress
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _gateway_run, _ingress, _installer
 from ansible_collections.hybridmesh.istio.plugins.module_utils._gateway_run import GatewayRun
 from ansible_collections.hybridmesh.istio.plugins.module_utils._install import (
     HELM,
@@ -253,7 +254,7 @@ class Run(GatewayRun):
 
 def main() -> None:
     """Runs the module."""
-    _gateway_run.main(ARGUMENTS, lambda module: Run(module).run())
+    _installer.main(ARGUMENTS, lambda module: Run(module).run())
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ extends_documentation_fragment:
   - hybridmesh.istio.attributes
   - hybridmesh.istio.attributes.cluster
   - hybridmesh.istio.cluster
+  - hybridmesh.istio.lock
 attributes:
   check_mode:
     support: full
@@ -118,12 +119,6 @@ options:
     description: Time until everything must be ready, in seconds.
     type: int
     default: 300
-  lock_timeout:
-    description:
-      - How long another run that changes Istio or a gateway of the same cluster is waited for, in seconds. Only one does at a time (Lease
-        C(hybridmesh-istio) in the namespace C(default)); who finds nothing to change waits for nobody.
-    type: int
-    default: 1800
   allow_upgrade:
     description: Whether the version of what is installed may change.
     type: bool
@@ -248,11 +243,15 @@ vm_needs:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster, _lock, _manifest, _uninstall, _vm_needs
+from ansible_collections.hybridmesh.istio.plugins.module_utils import (
+    _cluster,
+    _installer,
+    _manifest,
+    _uninstall,
+    _vm_needs,
+)
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import (
     Cluster,
-    connection_argument_spec,
-    hide_secrets,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._helm import Charts, Helm
@@ -286,7 +285,6 @@ ARGUMENTS: dict[str, t.Any] = {
     "readiness_timeout": {"type": "int", "default": 300},
     "allow_upgrade": {"type": "bool", "default": False},
     "ignore_precheck": {"type": "bool", "default": False},
-    **_lock.OPTION,
 }
 
 
@@ -416,13 +414,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
 
 def main() -> None:
     """Runs the module."""
-    module = AnsibleModule(argument_spec=dict(ARGUMENTS, **connection_argument_spec()), supports_check_mode=True)
-    hide_secrets(module)
-    try:
-        answer = _lock.exclusively(module.params, module.params["lock_timeout"], lambda: run(module))
-        module.exit_json(**answer)
-    except MeshError as error:
-        module.fail_json(msg=str(error), found=error.found, expected=error.expected, next_step=error.next_step)
+    _installer.main(ARGUMENTS, run)
 
 
 if __name__ == "__main__":
