@@ -201,7 +201,7 @@ def plan(facts: Facts, wanted: Facts) -> dict[str, t.Any]:
     Args:
         facts: what `sidecar_info` returned.
         wanted: `package` (see `wanted_package`), `proxy_config` and `files` of the group (null where they do not exist
-            yet), `inbound_ports` (or null), `tries` (of `pod_reach_info`), `mesh_reasons` (why the cluster wants the
+            yet), `inbound_ports` (or null), `tries` (of `pod_reach_info`, at whatever machines), `mesh_reasons` (why the cluster wants the
             sidecar started anew), `hold` (whether the package is to be held), and what `_preflight.problems` wants.
 
     Returns:
@@ -216,7 +216,13 @@ def plan(facts: Facts, wanted: Facts) -> dict[str, t.Any]:
     package = package_plan(facts, asked, mesh_version)
     roots = _vm_files.fingerprints(files.get("root-cert.pem", ""))
     token = token_plan(facts, {"identity": identity_of(wanted.get("proxy_config") or {}), "roots": roots})
-    tries = [_preflight.pod_try(entry["target"], entry["rc"], entry["output"]) for entry in wanted.get("tries") or []]
+    start = start_plan(facts, package, token, wanted.get("mesh_reasons") or [])
+    target = pod_target(files, wanted) if start["what"] == "restart" else None
+    tries = [
+        _preflight.pod_try(entry["target"], entry["rc"], entry["output"])
+        for entry in wanted.get("tries") or []
+        if entry["target"] == target
+    ]
     expect = dict(
         wanted,
         install=package["needed"],
@@ -225,7 +231,6 @@ def plan(facts: Facts, wanted: Facts) -> dict[str, t.Any]:
         hosts=files.get("hosts", ""),
         pod_to_vm=tries,
     )
-    start = start_plan(facts, package, token, wanted.get("mesh_reasons") or [])
     hold = bool(wanted.get("hold")) and not package["needed"] and not (facts.get("package") or {}).get("held")
     drifted = bool((facts.get("drift") or {}).get("files"))
     way_back = bool(facts.get("way_back"))
@@ -241,7 +246,7 @@ def plan(facts: Facts, wanted: Facts) -> dict[str, t.Any]:
         "way_back": way_back,
         "stale": stale,
         "work": bool(package["needed"] or token["needed"] or start["what"] or hold or drifted or stale),
-        "pod_target": pod_target(files, wanted) if start["what"] == "restart" else None,
+        "pod_target": target,
         "problems": [
             {
                 "check": problem.check,

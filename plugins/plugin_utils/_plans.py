@@ -62,9 +62,6 @@ def plans(hosts: t.Iterable[str], known: Mapping[str, Mapping[str, t.Any]], run:
         wanted = _wanted(variables["__vm_sidecar_options"], group, info["vm"], host, run)
         vms[host] = {"name": host, "group": group, "address": wanted["address"]}
         plan = by_vm[host] = _plan.plan(info["vm"], wanted)
-        if run.tries and plan["pod_target"]:
-            tries = [entry for entry in run.tries if entry["target"] == plan["pod_target"]]
-            plan = by_vm[host] = _plan.plan(info["vm"], dict(wanted, tries=tries))
         if plan["problems"]:
             problems[host] = "\n".join(problem["message"] for problem in plan["problems"])
     return {
@@ -98,5 +95,6 @@ def _wanted(
         "address": None if run.image else options["address"] or info["address"],
         "mesh_version": run.mesh_version,
         "keep_remote_files": run.keep_remote_files,
+        "tries": run.tries,
         "refused": (run.refused or {}).get(host),
     }
