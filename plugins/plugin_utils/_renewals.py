@@ -44,8 +44,7 @@ def renewals(
             failed[host] = str(info.get("msg") or "no connection")
         if "vm" not in info:
             continue
-        options = variables["__vm_sidecar_renew_options"]
-        wanted = {**ways[variables["__vm_sidecar_group"]], **options, "all": options["everything"]}
+        wanted = {**ways[variables["__vm_sidecar_group"]], **variables["__vm_sidecar_renew_options"]}
         found = _renewal.renewal(info["vm"], wanted)
         if renewed := variables.get("__vm_sidecar_renewed"):
             found["token"] = {**renewed, "renewed": True}

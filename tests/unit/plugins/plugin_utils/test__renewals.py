@@ -10,7 +10,7 @@ from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _renewals
 
 IDENTITY = {"TRUST_DOMAIN": "cluster.local", "POD_NAMESPACE": "shop", "SERVICE_ACCOUNT": "pay"}
 GROUPS = {"shop/pay": {"files": {"root-cert.pem": ""}, "proxy_config": {"proxyMetadata": IDENTITY}}}
-OPTIONS = {"external_ca": False, "interval": 86400, "everything": False}
+OPTIONS = {"external_ca": False, "interval": 86400, "all": False}
 
 
 def machine(remaining=60000, age=0.3, everything=False, **more):
@@ -31,7 +31,7 @@ def machine(remaining=60000, age=0.3, everything=False, **more):
     }
     return {
         "__vm_sidecar_group": "shop/pay",
-        "__vm_sidecar_renew_options": {**OPTIONS, "everything": everything},
+        "__vm_sidecar_renew_options": {**OPTIONS, "all": everything},
         "__vm_sidecar_info": {"vm": seen},
         **more,
     }
