@@ -15,17 +15,10 @@ short_description: All virtual machines with version, expiry, capture and last p
 description:
   - Puts together what P(hybridmesh.istio.sidecar_renewals#filter) found, and lists every host, also those that could not be
     reached.
-positional: _input
+positional: _input, known, now
+extends_documentation_fragment:
+  - hybridmesh.istio.hostvars
 options:
-  _input:
-    description: Inventory names of all virtual machines to list.
-    type: list
-    elements: str
-    required: true
-  known:
-    description: The variables by host, which is C(hostvars), as the entry point C(renew) of the role C(vm_sidecar) leaves them.
-    type: dict
-    required: true
   now:
     description: The time, in seconds since the epoch.
     type: float

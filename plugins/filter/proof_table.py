@@ -13,21 +13,10 @@ description:
   - Puts together what M(hybridmesh.istio.mesh_probe), M(hybridmesh.istio.workload_entry_info) and
     M(hybridmesh.istio.workload_probe) found, and lists every host, also those that failed, could not be reached, or are
     not part of the run.
+positional: _input, known
+extends_documentation_fragment:
+  - hybridmesh.istio.hostvars
 options:
-  _input:
-    description: Inventory names of all virtual machines to list.
-    type: list
-    elements: str
-    required: true
-  probes:
-    description: Results of M(hybridmesh.istio.mesh_probe), in the same order; null for hosts without one.
-    type: list
-    elements: raw
-  known:
-    description:
-      - The variables by host, which is C(hostvars), as the role C(mesh_verify) leaves them; for O(probes), O(earlier), O(failures) and
-        O(contacts), which are not given then.
-    type: dict
   entries:
     description: Verdicts of M(hybridmesh.istio.workload_entry_info).
     type: list
@@ -38,22 +27,6 @@ options:
     type: list
     elements: dict
     default: []
-  earlier:
-    description: Rows of an earlier batch of the same run, in the order of the hosts; null for hosts without one.
-    type: list
-    elements: raw
-  failures:
-    description:
-      - Why a host failed earlier in the run, in the order of the hosts; null for the others.
-      - Either text, or a dictionary with C(found) and C(next_step).
-    type: list
-    elements: raw
-  contacts:
-    description:
-      - Result of an earlier task on a host, in the order of the hosts; null for hosts without one.
-      - Read only where it says that the host could not be reached, or failed.
-    type: list
-    elements: raw
   targeted:
     description: The hosts of the play (C(ansible_play_hosts_all)). Null means all.
     type: list
@@ -78,9 +51,7 @@ seealso:
 EXAMPLES = r"""
 - name: Print the table
   ansible.builtin.debug:
-    msg: "{{ (ansible_play_hosts | hybridmesh.istio.proof_table(probes, entries=seen.verdicts)).lines }}"
-  vars:
-    probes: "{{ ansible_play_hosts | map('extract', hostvars, 'probe') }}"
+    msg: "{{ (ansible_play_hosts | hybridmesh.istio.proof_table(hostvars, entries=seen.verdicts)).lines }}"
   run_once: true
 """
 
@@ -99,33 +70,25 @@ from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _known, _p
 
 def proof_table(
     hosts,
-    probes=None,
+    known,
     entries=(),
     pods=(),
-    earlier=None,
-    failures=None,
-    contacts=None,
     targeted=None,
     alive=None,
     from_pod=False,
     check_mode=False,
-    known=None,
 ):
     hosts = list(hosts)
-    if known is not None:
-        own = ("__mesh_verify_probe", "__vm_sidecar_failure", "__vm_sidecar_info")
-        found = _known.of_hosts(hosts, known, own, "mesh_verify_proof")
-        probes, failures, contacts = (found[name] for name in own)
-        earlier = found["mesh_verify_proof"]
-    nothing = [None] * len(hosts)
+    own = ("__mesh_verify_probe", "__vm_sidecar_failure", "__vm_sidecar_info")
+    probes, failures, contacts, earlier = _known.of_hosts(hosts, known, own, "mesh_verify_proof").values()
     return _proof.prove(
         hosts,
-        nothing if probes is None else list(probes),
+        probes,
         entries=list(entries or ()),
         pods=list(pods or ()),
-        earlier=nothing if earlier is None else list(earlier),
-        failures=nothing if failures is None else list(failures),
-        contacts=nothing if contacts is None else list(contacts),
+        earlier=earlier,
+        failures=failures,
+        contacts=contacts,
         targeted=frozenset(hosts if targeted is None else targeted),
         alive=frozenset(hosts if alive is None else alive),
         from_pod=bool(from_pod),

@@ -13,19 +13,10 @@ description:
   - Turns the results of M(hybridmesh.istio.mesh_probe) into the O(hybridmesh.istio.workload_entry_info#module:vms) of
     M(hybridmesh.istio.workload_entry_info) and M(hybridmesh.istio.workload_probe).
   - Machines that gave no result are left out.
+positional: _input, known
+extends_documentation_fragment:
+  - hybridmesh.istio.hostvars
 options:
-  _input:
-    description: Inventory names.
-    type: list
-    elements: str
-    required: true
-  probes:
-    description: The results, in the same order; null for those that have none.
-    type: list
-    elements: raw
-  known:
-    description: The variables by host, which is C(hostvars), as the role C(mesh_verify) leaves them; for O(probes), which are not given then.
-    type: dict
   namespace:
     description: Namespace of groups that are given by name only. Null means the one that the sidecar says.
     type: str
@@ -43,7 +34,7 @@ seealso:
 EXAMPLES = r"""
 - name: See what registered
   hybridmesh.istio.workload_entry_info:
-    vms: "{{ ansible_play_hosts | hybridmesh.istio.proof_vms(ansible_play_hosts | map('extract', hostvars, 'probe')) }}"
+    vms: "{{ ansible_play_hosts | hybridmesh.istio.proof_vms(hostvars) }}"
   delegate_to: localhost
   run_once: true
 """
@@ -58,11 +49,10 @@ _value:
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _proof
 
 
-def proof_vms(hosts, probes=None, namespace=None, entries=None, known=None):
+def proof_vms(hosts, known, namespace=None, entries=None):
     hosts = list(hosts)
-    if known is not None:
-        probes = [known[host].get("__mesh_verify_probe") for host in hosts]
-    return _proof.vms_for_api(hosts, list(probes), namespace, None if entries is None else list(entries))
+    probes = [known[host].get("__mesh_verify_probe") for host in hosts]
+    return _proof.vms_for_api(hosts, probes, namespace, None if entries is None else list(entries))
 
 
 class FilterModule:

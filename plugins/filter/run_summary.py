@@ -16,16 +16,9 @@ description:
   - Reads what the role C(vm_sidecar) left in the variables of each host. The result becomes custom statistics of the run, which
     AWX keeps as the job's artifacts.
 positional: _input, known
+extends_documentation_fragment:
+  - hybridmesh.istio.hostvars
 options:
-  _input:
-    description: Inventory names of all virtual machines to list.
-    type: list
-    elements: str
-    required: true
-  known:
-    description: The variables by host, which is C(hostvars).
-    type: dict
-    required: true
   job:
     description: Which entry point ran.
     type: str

@@ -16,16 +16,9 @@ description:
   - Compares what M(hybridmesh.istio.sidecar_info) found on the machines of a batch with what the role C(vm_sidecar) wants there, all of
     them at once. Reads what the role left in the variables of each.
 positional: _input, known, groups
+extends_documentation_fragment:
+  - hybridmesh.istio.hostvars
 options:
-  _input:
-    description: Inventory names.
-    type: list
-    elements: str
-    required: true
-  known:
-    description: The variables by host, which is C(hostvars).
-    type: dict
-    required: true
   groups:
     description: What P(hybridmesh.istio.sidecar_group#filter) says of each group, by name.
     type: dict

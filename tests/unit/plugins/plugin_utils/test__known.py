@@ -51,5 +51,5 @@ def test_the_table_finds_a_row_of_an_earlier_batch():
         "a": {"mesh_verify_proof": {"by_vm": {"a": row}}},
         "b": {"__vm_sidecar_info": {"unreachable": True, "msg": "gone"}},
     }
-    proof = FilterModule().filters()["proof_table"](["a", "b"], known=known)
+    proof = FilterModule().filters()["proof_table"](["a", "b"], known)
     assert {name: told["state"] for name, told in proof["by_vm"].items()} == {"a": "not_tested", "b": "unreachable"}

@@ -13,8 +13,28 @@ import yaml
 from ansible_collections.hybridmesh.istio.plugins.filter.proof_table import FilterModule as TableFilter
 from ansible_collections.hybridmesh.istio.plugins.filter.proof_vms import FilterModule as VmsFilter
 
-proof_table = TableFilter().filters()["proof_table"]
-proof_vms = VmsFilter().filters()["proof_vms"]
+
+def hostvars(hosts: list[str], **lists: t.Any) -> dict[str, dict[str, t.Any]]:
+    """Variables as the roles leave them, from a list for each."""
+    return {
+        host: {name: values[number] for name, values in lists.items() if values} for number, host in enumerate(hosts)
+    }
+
+
+def proof_table(hosts, probes, earlier=(), failures=(), contacts=(), **more):
+    known = hostvars(
+        hosts,
+        __mesh_verify_probe=probes,
+        __vm_sidecar_failure=failures,
+        __vm_sidecar_info=contacts,
+        mesh_verify_proof=[{"by_vm": {row["vm"]: row}} if row else None for row in earlier],
+    )
+    return TableFilter().filters()["proof_table"](hosts, known, **more)
+
+
+def proof_vms(hosts, probes, **more):
+    return VmsFilter().filters()["proof_vms"](hosts, hostvars(hosts, __mesh_verify_probe=probes), **more)
+
 
 IDENTITY = "spiffe://cluster.local/ns/chapter10vm/sa/chapter10-sa"
 
