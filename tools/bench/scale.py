@@ -41,7 +41,7 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._connection impor
 from common import Api, Report, say
 
 SIZES = (100, 500, 2000)
-# As many as Ansible and AWX take by default. Each holds about 35 kB of its own for each machine of the run.
+# As many as Ansible and AWX take by default.
 FORKS = 5
 # Seconds between two looks at the memory. Each costs as much as the machine has processes.
 PAUSE = 0.5
