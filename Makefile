@@ -110,7 +110,7 @@ test-slow: bootstrap artifact ## Application, routes, rights, shifts, Prometheus
 	@$(STAGE) test-slow "tests/lab/slow with the installed artifact" tools/test-lab "$(installed)" --slow
 
 .PHONY: test-faults
-test-faults: bootstrap artifact ## Faults on the lab: first start, day 2, diagnosis (an hour; not part of make test)
+test-faults: bootstrap artifact ## Faults on the lab: first start, day 2, diagnosis, images, Helm, revisions, several runs at once (about two hours; not part of make test)
 	@$(STAGE) lab "the lab: builds what is not in the cache yet, and starts the machines" $(MAKE) --no-print-directory lab
 	@$(STAGE) test-faults "tests/lab/faults with the installed artifact" tools/test-lab "$(installed)" --faults
 
