@@ -58,7 +58,8 @@ def options_of(playbook: str) -> dict[str, dict[str, t.Any]]:
         if imported:
             found.update(options_of(f"playbooks/{imported}"))
         roles = [(role["role"], "main") for role in play.get("roles", [])]
-        included = [task["ansible.builtin.include_role"] for task in play.get("tasks", [])]
+        tasks = play.get("tasks", [])
+        included = [task.get("ansible.builtin.include_role") or task["ansible.builtin.import_role"] for task in tasks]
         roles += [(item["name"], item.get("tasks_from", "main")) for item in included]
         for role, entry in roles:
             specs = ROOT / "roles" / role.rpartition(".")[2] / "meta" / "argument_specs.yml"
