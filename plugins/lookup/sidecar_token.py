@@ -54,7 +54,7 @@ seealso:
 
 EXAMPLES = r"""
 - name: Give this machine a token
-  hybridmesh.istio.sidecar_config:
+  hybridmesh.istio.sidecar:
     token: "{{ lookup('hybridmesh.istio.sidecar_token', 'chapter10vm/envoydummy') }}"
   no_log: true
   vars:

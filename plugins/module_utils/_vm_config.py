@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sidecar's files on a machine against what they must be. Private to the collection.
 
-`sidecar_info` says whether anything differs, in the round trip that it needs anyway; `sidecar_config` makes it so.
+`sidecar_info` says whether anything differs, in the round trip that it needs anyway; `sidecar` makes it so.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def validated(options: Params, address: str | None, ssh_ports: t.Sequence[int]) 
     """Options that came as a plain dictionary, as a module would get them.
 
     Args:
-        options: what `sidecar_config` would be given.
+        options: what `sidecar` would be given.
         address: the machine's address, where the options name none.
         ssh_ports: ports that are never captured, beside those that the options name.
 

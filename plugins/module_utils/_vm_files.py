@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The files of a sidecar on its virtual machine: what they must hold, and what a change of each calls for.
 
-Private to the collection. Pure: contents in, contents out; `sidecar_config` does the writing.
+Private to the collection. Pure: contents in, contents out; `sidecar` does the writing.
 """
 
 from __future__ import annotations

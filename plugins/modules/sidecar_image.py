@@ -52,7 +52,7 @@ attributes:
   idempotent:
     support: full
 seealso:
-  - module: hybridmesh.istio.sidecar_config
+  - module: hybridmesh.istio.sidecar
 """
 
 EXAMPLES = r"""

@@ -13,18 +13,12 @@ version_added: 0.1.0
 description:
   - Reads, in one round trip, all that has to be known before an Istio sidecar is installed or changed on a machine.
   - Tries connections from the machine, and says how those that fail would be routed.
-  - With O(proof), looks from the machine whether names, what is outside of the mesh and the mesh itself are reached
-    with the capture on.
   - Never returns the content of a key or a token.
 author:
   - hybridmesh.istio contributors (@hybridmesh)
 extends_documentation_fragment:
   - hybridmesh.istio.attributes
 options:
-  facts:
-    description: Whether the facts are read. Without them there is the O(proof) only.
-    type: bool
-    default: true
   targets:
     description:
       - TCP connections to try, as C(host:port).
@@ -61,49 +55,11 @@ options:
     default: 0
   config:
     description:
-      - The options O(hybridmesh.istio.sidecar_config#module:files), C(address), C(environment), C(concurrency),
-        C(capture) and C(own_files) that M(hybridmesh.istio.sidecar_config) would be given. The machine is compared with
+      - The options O(hybridmesh.istio.sidecar#module:files), C(address), C(environment), C(concurrency),
+        C(capture) and C(own_files) that M(hybridmesh.istio.sidecar) would be given. The machine is compared with
         them, so that one round trip tells whether anything has to be done.
       - Without C(address) that of RV(vm.address) is taken. The ports of sshd are added to the management ports.
     type: dict
-  proof:
-    description: What to look at with the capture on. Without it nothing is tried.
-    type: dict
-    suboptions:
-      names:
-        description:
-          - Names that must be answered as well with the capture as without it. The machine's own name is tried where it
-            is empty.
-        type: list
-        elements: str
-        default: []
-      egress:
-        description:
-          - What is outside of the mesh and has to be reached as well with the capture as without it, as V(http://host/path),
-            V(https://host) or V(tls://host:port).
-        type: list
-        elements: str
-        default: []
-      mesh_name:
-        description: The name of istiod that its certificate holds.
-        type: str
-        required: true
-      mesh_port:
-        description: The port of istiod.
-        type: int
-        default: 15012
-      roots:
-        description: The mesh's root certificates, PEM.
-        type: str
-        required: true
-      dns_capture:
-        description: Whether the sidecar answers for names of the mesh.
-        type: bool
-        default: true
-      timeout:
-        description: Seconds after which a check that keeps failing is given up.
-        type: int
-        default: 15
 attributes:
   check_mode:
     support: full
@@ -112,7 +68,8 @@ attributes:
   idempotent:
     support: full
 seealso:
-  - module: hybridmesh.istio.sidecar_config
+  - module: hybridmesh.istio.sidecar
+  - module: hybridmesh.istio.sidecar_proof
 """
 
 EXAMPLES = r"""
@@ -126,7 +83,7 @@ EXAMPLES = r"""
 RETURN = r"""
 vm:
   description: The facts.
-  returned: when O(facts)
+  returned: always
   type: dict
   contains:
     address:
@@ -192,20 +149,20 @@ vm:
           calls for what.
       returned: with O(config)
       type: dict
-proof:
-  description: The verdicts, each with C(check), C(ok), C(found), C(expected) and C(next_step).
-  returned: when O(proof) is given
-  type: list
-  elements: dict
 """
 
 import functools
-import platform
 import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _proof, _reach, _vm_config, _vm_facts
+from ansible_collections.hybridmesh.istio.plugins.module_utils import (
+    _proof,
+    _reach,
+    _sidecar_run,
+    _vm_config,
+    _vm_facts,
+)
 
 # Where packets to anywhere would go; documentation addresses (RFC 5737) are never somebody's.
 ANYWHERE = "192.0.2.1"
@@ -242,24 +199,8 @@ def try_all(params: t.Mapping[str, t.Any], captured: bool, run: _reach.Run) -> l
     return results
 
 
-def runner(module: AnsibleModule) -> _reach.Run:
-    """How the facts' commands are run: a command that is missing or fails has just nothing to say."""
-
-    def run(command: t.Sequence[str]) -> str:
-        _code, out, err = module.run_command(list(command), handle_exceptions=False)
-        return str(out or err)
-
-    def run_if_there(command: t.Sequence[str]) -> str:
-        try:
-            return run(command)
-        except OSError:
-            return ""
-
-    return run_if_there
-
-
 def drift(module: AnsibleModule, config: t.Mapping[str, t.Any], facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Where the machine differs from what sidecar_config would make of it."""
+    """Where the machine differs from what the module sidecar would make of it."""
     try:
         found = _vm_config.compare(_vm_config.validated(config, facts["address"], facts["ssh_ports"]))
     except (KeyError, ValueError) as error:
@@ -269,30 +210,10 @@ def drift(module: AnsibleModule, config: t.Mapping[str, t.Any], facts: t.Mapping
     return {"files": [change.path for change in found.changes], "effects": found.effects, "reasons": found.told}
 
 
-def prove(module: AnsibleModule, params: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
-    """The verdicts on what is reached with the capture on."""
-    user = _vm_facts.sidecar_user()
-    if user is None:
-        module.fail_json(msg="proof: this machine has no user istio-proxy; install the sidecar first")
-        raise AssertionError("fail_json does not return")
-    asked = params["proof"]
-    wanted = _proof.Wanted(
-        names=asked["names"] or [platform.node()],
-        egress=asked["egress"],
-        mesh_name=asked["mesh_name"],
-        mesh_port=asked["mesh_port"],
-        roots=asked["roots"],
-        dns_capture=asked["dns_capture"],
-        user=user,
-        timeout=params["timeout"],
-    )
-    return _proof.prove(runner(module), wanted, time.monotonic() + asked["timeout"])
-
-
 def look(module: AnsibleModule) -> dict[str, t.Any]:
     """What is known of the machine."""
     params = module.params
-    run = runner(module)
+    run = _sidecar_run.asking(module)
     deadline = time.monotonic() + params["certificate_timeout"]
     while time.monotonic() < deadline and not _vm_facts.certificate(time.time()).get("valid"):
         time.sleep(0.5)
@@ -313,7 +234,6 @@ def main() -> None:
     """Runs the module."""
     module = AnsibleModule(
         argument_spec={
-            "facts": {"type": "bool", "default": True},
             "targets": {"type": "list", "elements": "str", "default": []},
             "other_ports": {"type": "list", "elements": "int", "default": [15014, 15010, 8080, 443]},
             "timeout": {"type": "float", "default": 3.0},
@@ -322,35 +242,19 @@ def main() -> None:
             "names_resolve": {"type": "bool", "default": False},
             "certificate_timeout": {"type": "int", "default": 0},
             "config": {"type": "dict"},
-            "proof": {
-                "type": "dict",
-                "options": {
-                    "names": {"type": "list", "elements": "str", "default": []},
-                    "egress": {"type": "list", "elements": "str", "default": []},
-                    "mesh_name": {"type": "str", "required": True},
-                    "mesh_port": {"type": "int", "default": 15012},
-                    "roots": {"type": "str", "required": True},
-                    "dns_capture": {"type": "bool", "default": True},
-                    "timeout": {"type": "int", "default": 15},
-                },
-            },
         },
         supports_check_mode=True,
     )
     params = module.params
-    result: dict[str, t.Any] = {"changed": False}
     try:
         for target in params["targets"]:
             _reach.split_target(target)
     except ValueError as error:
         module.fail_json(msg=f"targets: {error}")
-    if params["facts"]:
-        result["vm"] = look(module)
-    if params["proof"]:
-        result["proof"] = prove(module, params)
+    facts = look(module)
     # Ansible keeps each machine's options with its result, as long as the run lasts: not the files of thousands of machines.
     told = {name: value for name, value in params.items() if name != "config"}
-    module.exit_json(**result, invocation={"module_args": told})
+    module.exit_json(changed=False, vm=facts, invocation={"module_args": told})
 
 
 if __name__ == "__main__":

@@ -255,7 +255,7 @@ def test_no_secret_lies_in_a_file_or_is_shown_where_it_comes_with_the_files(mesh
     finally:
         succeeded(mesh.playbook("playbooks/onboard.yml"))
     tasks = re.split(r"^TASK \[", run.output, flags=re.MULTILINE)
-    writing = [task for task in tasks if "Configure | Write the sidecar's files" in task.split("\n", 1)[0]]
+    writing = [task for task in tasks if "Change | Install the package" in task.split("\n", 1)[0]]
     assert "+++ after: /etc/istio/config/mesh" in writing[0]
     assert re.search(r"/var/run/secrets/tokens/istio-token \(istio-proxy, 0600\): (create|change)", writing[0]), writing
     assert "PUT" not in writing[0]

@@ -334,10 +334,11 @@ def test_two_runs_at_once_on_one_machine(mesh: Lab) -> None:
 @pytest.mark.parametrize(
     ("task", "after"),
     [
-        ("Install | Install the package", 0.5),
-        ("Configure | Write the sidecar's files", 0.0),
+        ("Change | Install the package", 0.0),
+        ("Change | Install the package", 0.5),
+        ("Change | Install the package", 1.0),
         ("Drain | Wait until nobody is connected", 0.0),
-        ("Service | Start it under the eye", 0.5),
+        ("Restart | Start it under the eye", 0.5),
         ("Verify | Look through the capture", 0.0),
         ("Verify | Wait until the mesh has them again", 0.0),
         ("Verify | Disarm the dead man's timer", 0.0),

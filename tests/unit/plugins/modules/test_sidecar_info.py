@@ -38,7 +38,6 @@ def test_facts_of_this_machine():
     assert not result["changed"]
     assert 99 < result["vm"]["clock_offset"] < 110
     assert result["vm"]["reach"] == []
-    assert "proof" not in result
 
 
 def test_targets_that_answer_and_that_do_not():
@@ -65,17 +64,3 @@ def test_silence_is_looked_into(monkeypatch):
 
 def test_a_bad_target_is_told():
     assert "host:port" in run(targets=["nonsense"])["msg"]
-
-
-def test_no_proof_on_a_machine_without_a_sidecar(monkeypatch):
-    monkeypatch.setattr(sidecar_info._vm_facts, "sidecar_user", lambda: None)
-    assert "istio-proxy" in run(proof={"mesh_name": "istiod.istio-system.svc", "roots": "PEM"})["msg"]
-
-
-def test_the_machine_s_own_name_is_looked_up_by_default(monkeypatch):
-    seen = []
-    monkeypatch.setattr(sidecar_info._vm_facts, "sidecar_user", lambda: (1, 1))
-    monkeypatch.setattr(sidecar_info._proof, "prove", lambda run, wanted, deadline: seen.append(wanted) or [])
-    assert run(proof={"mesh_name": "istiod.istio-system.svc", "roots": "PEM"})["proof"] == []
-    assert seen[0].names == [socket.gethostname()]
-    assert seen[0].mesh_port == 15012

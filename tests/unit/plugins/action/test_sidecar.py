@@ -10,7 +10,7 @@ import types
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.hybridmesh.istio.plugins.action.sidecar_config import ActionModule
+from ansible_collections.hybridmesh.istio.plugins.action.sidecar import ActionModule
 
 
 def action(monkeypatch, args, pipelining):

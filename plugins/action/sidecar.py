@@ -1,7 +1,7 @@
 # Copyright: Contributors to the hybridmesh.istio project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's side of the module sidecar_config: sees to it that a token never becomes a file on the way."""
+"""The controller's side of the module sidecar: sees to it that a token never becomes a file on the way."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the hybridmesh.istio project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tests of how the module sidecar_package gets a package, from a server on this machine."""
+"""Tests of how a machine gets the sidecar's package, from a server on this machine."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import os
 import threading
 
 import pytest
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _package
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _package, _package_source
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
-from ansible_collections.hybridmesh.istio.plugins.modules import sidecar_package
 
 CONTENT = b"a package" * 1000
 SUM = hashlib.sha256(CONTENT).hexdigest()
@@ -49,7 +48,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_a_package_is_fetched_and_verified(releases):
-    path, checksum = sidecar_package.obtain(releases + "/x.deb", None, releases + "/x.deb.sha256")
+    path, checksum = _package_source.obtain(releases + "/x.deb", None, releases + "/x.deb.sha256")
     assert checksum == SUM
     assert os.stat(path).st_mode & 0o777 == 0o644
     with open(path, "rb") as stream:
@@ -58,7 +57,7 @@ def test_a_package_is_fetched_and_verified(releases):
 
 @pytest.mark.parametrize("checksum", [SUM, "sha256:" + SUM, SUM.upper()])
 def test_a_checksum_that_was_given_counts(releases, checksum):
-    assert sidecar_package.obtain(releases + "/x.deb", checksum, None)
+    assert _package_source.obtain(releases + "/x.deb", checksum, None)
 
 
 @pytest.mark.parametrize(
@@ -71,29 +70,17 @@ def test_a_checksum_that_was_given_counts(releases, checksum):
 )
 def test_what_is_wrong_is_refused_and_leaves_nothing(releases, cache, name, checksum, words):
     with pytest.raises(MeshError, match=words):
-        sidecar_package.obtain(f"{releases}/{name}", checksum, None)
+        _package_source.obtain(f"{releases}/{name}", checksum, None)
     assert os.listdir(cache) == []
 
 
 def test_a_server_that_is_not_there_is_told(cache):
     with pytest.raises(MeshError, match="vm_sidecar_package_path"):
-        sidecar_package.obtain("http://127.0.0.1:9/x.deb", None, None)
+        _package_source.obtain("http://127.0.0.1:9/x.deb", None, None)
     assert os.listdir(cache) == []
 
 
 def test_a_file_of_the_controller_s_is_taken(tmp_path):
     (tmp_path / "copied.deb").write_bytes(CONTENT)
-    assert sidecar_package.obtain(str(tmp_path / "copied.deb"), SUM, None)
+    assert _package_source.obtain(str(tmp_path / "copied.deb"), SUM, None)
     assert not (tmp_path / "copied.deb").exists()
-
-
-def test_versions_that_istiod_does_not_support_are_refused():
-    sidecar_package.check_version("1.30.4", "1.31.0")
-    sidecar_package.check_version("own-build", "1.31.0")
-    with pytest.raises(MeshError, match="newer than the control plane"):
-        sidecar_package.check_version("1.32.0", "1.31.0")
-
-
-def test_without_a_way_back_nothing_is_begun():
-    with pytest.raises(MeshError, match="a way back before anything is changed"):
-        sidecar_package.prepare_way_back({"way_back_source": None}, {"version": "1.30.0", "record": None})

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the hybridmesh.istio project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tests of the module sidecar_config, with a machine that is a folder."""
+"""Tests of the module sidecar, with a machine that is a folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _vm_files
-from ansible_collections.hybridmesh.istio.plugins.modules import sidecar_config
+from ansible_collections.hybridmesh.istio.plugins.modules import sidecar
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 ROOT = "-----BEGIN CERTIFICATE-----\n" + base64.b64encode(b"one").decode() + "\n-----END CERTIFICATE-----\n"
@@ -63,8 +63,8 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(
         _vm_files, "FOLDERS", tuple(folder._replace(path=inside(folder.path)) for folder in _vm_files.FOLDERS)
     )
-    monkeypatch.setattr(sidecar_config, "TOKEN_FOLDER", _vm_files.FOLDERS[-1])
-    monkeypatch.setattr(sidecar_config._atomic, "ids", lambda owner: (os.geteuid(), os.getegid()))
+    monkeypatch.setattr(sidecar, "TOKEN_FOLDER", _vm_files.FOLDERS[-1])
+    monkeypatch.setattr(sidecar._atomic, "ids", lambda owner: (os.geteuid(), os.getegid()))
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/hosts").write_text("127.0.0.1 localhost\n")
     (tmp_path / "etc/hosts").chmod(0o644)
@@ -86,7 +86,7 @@ def run(check=False, diff=True, **options):
         patch.setattr(basic.AnsibleModule, "exit_json", end)
         patch.setattr(basic.AnsibleModule, "fail_json", fail)
         with patch_module_args(dict(options, _ansible_check_mode=check, _ansible_diff=diff)), pytest.raises(Exit):
-            sidecar_config.main()
+            sidecar.main()
     return ended
 
 
@@ -228,3 +228,51 @@ def test_a_path_that_can_t_be_written_is_told(machine):
     assert result["failed"]
     assert "Next step" in result["msg"]
     assert not (machine / "etc/istio/config/mesh").exists()
+
+
+@pytest.fixture
+def programs(monkeypatch):
+    """What the module would run on the machine, in order; nothing is run."""
+    told = []
+
+    def install(package, way_back, dpkg, installed):
+        told.append(("install", package["source"], way_back))
+        return "1.31.0"
+
+    def run_command(_module, command, **_options):
+        told.append(tuple(command))
+        return (3, "", "not ready") if command[1:2] == ["trial"] else (0, "", "")
+
+    monkeypatch.setattr(sidecar._package_install, "install", install)
+    monkeypatch.setattr(sidecar._vm_facts, "package", lambda run: {"version": None, "record": None})
+    monkeypatch.setattr(basic.AnsibleModule, "run_command", run_command)
+    return told
+
+
+def test_package_files_and_start_in_this_order(machine, programs):
+    result = configure(
+        package={"source": "x.deb"}, token="a.SECRET.c", start={"ready_timeout": 9, "confirm_timeout": 8}
+    )
+    assert programs == [("install", "x.deb", False), ("/usr/local/sbin/istio-capture", "trial", "9", "8", "restart")]
+    assert (machine / "var/run/secrets/tokens/istio-token").read_text() == "a.SECRET.c"
+    assert (result["changed"], result["version"]) == (True, "1.31.0")
+    # Whoever called it has to undo it, and knows more to tell.
+    assert result["start"] == {"rc": 3, "stderr": "not ready"}
+    assert "SECRET" not in str(result)
+
+
+def test_a_start_alone(machine, programs):
+    assert run(start={"what": "capture"})["changed"]
+    assert programs == [("/usr/local/sbin/istio-capture", "trial", "60", "60", "capture")]
+
+
+def test_check_mode_installs_and_starts_nothing(machine, programs):
+    result = configure(check=True, package={"source": "x.deb"}, start={})
+    assert result["changed"]
+    assert "start" not in result
+    assert programs == []
+
+
+def test_bad_files_are_told_before_the_package_is_installed(machine, programs):
+    assert configure(package={"source": "x.deb"}, environment={"X": "it's"})["failed"]
+    assert programs == []
