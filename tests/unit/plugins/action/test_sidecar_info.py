@@ -1,0 +1,55 @@
+# Copyright: Contributors to the hybridmesh.istio project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tests that no machine's files come back from a worker."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action.normal import ActionModule as Normal
+from ansible_collections.hybridmesh.istio.plugins.action.sidecar_info import ActionModule
+
+ARGS = {"controller_time": 5.0, "config": {"files": {"mesh.yaml": "x" * 10000}}}
+LEFT = {"controller_time": 5.0}
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """The action, the options of each time that the module ran, and what it does there."""
+    seen = []
+
+    def run(self, tmp=None, task_vars=None):
+        seen.append(self._task.args)
+        if task_vars == "gone":
+            raise AnsibleConnectionFailure("gone")
+        return {"changed": False}
+
+    monkeypatch.setattr(Normal, "run", run)
+    made = ActionModule.__new__(ActionModule)
+    made._task = types.SimpleNamespace(args=dict(ARGS))
+    return made, seen
+
+
+def test_the_module_gets_them_and_the_task_forgets_them(ran):
+    action, seen = ran
+    assert action.run() == {"changed": False}
+    assert seen == [ARGS]
+    assert action._task.args == LEFT
+
+
+def test_the_module_gets_them_at_each_try(ran):
+    action, seen = ran
+    action.run()
+    action.run()
+    assert seen == [ARGS, ARGS]
+    assert action._task.args == LEFT
+
+
+def test_a_machine_that_is_gone_leaves_none(ran):
+    action, _seen = ran
+    with pytest.raises(AnsibleConnectionFailure):
+        action.run(None, "gone")
+    assert action._task.args == LEFT
