@@ -8,19 +8,18 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _workers
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(_workers.LightAction):
     """Runs the module; refuses a token where Ansible would write the module's arguments to temporary files."""
 
+    let_go = ("files", "own_files", "token")
     _supports_async = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Runs the task."""
-        super().run(tmp, task_vars)
         if self._task.args.get("token") and not self._is_pipelining_enabled("new"):
             error = MeshError(
                 "this task's connection does not pipeline, so that its arguments would become temporary files on the "
@@ -30,5 +29,4 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "ANSIBLE_KEEP_REMOTE_FILES unset",
             )
             raise AnsibleActionFail(str(error))
-        result: dict[str, t.Any] = self._execute_module(task_vars=task_vars)
-        return result
+        return super().run(tmp, task_vars)

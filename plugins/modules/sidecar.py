@@ -398,7 +398,9 @@ def main() -> None:
         module.fail_json(msg=f"files: {error.args[0]} is missing; give all that the lookup sidecar_bootstrap returns")
     except ValueError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(**dict(result, changed=changed))
+    # As sidecar_info: not the files of thousands of machines.
+    told = {name: value for name, value in module.params.items() if name not in ("files", "own_files", "token")}
+    module.exit_json(**dict(result, changed=changed, invocation={"module_args": told}))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import typing as t
+
+from ansible.plugins.action.normal import ActionModule as Normal
 
 
 @functools.cache
@@ -23,3 +26,28 @@ def share_memory() -> None:
     To be called when the module of an action is imported: Ansible's main process does that before it forks for the task.
     """
     os.register_at_fork(after_in_child=gc.freeze)
+
+
+class LightAction(Normal):  # type: ignore[misc]
+    """Runs a module, and lets go of options that are of no use after it.
+
+    A worker sends its task's options back with the result, and Ansible keeps them until all machines are done.
+
+    Attributes:
+        let_go: their names.
+    """
+
+    let_go: tuple[str, ...] = ()
+    # All options: with `until` this runs again.
+    _asked: dict[str, t.Any] | None = None
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Runs the task."""
+        if self._asked is None:
+            self._asked = self._task.args
+        self._task.args = self._asked
+        try:
+            result: dict[str, t.Any] = super().run(tmp, task_vars)
+        finally:
+            self._task.args = {name: value for name, value in self._asked.items() if name not in self.let_go}
+        return result

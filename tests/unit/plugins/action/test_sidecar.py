@@ -9,13 +9,12 @@ import types
 
 import pytest
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
+from ansible.plugins.action.normal import ActionModule as Normal
 from ansible_collections.hybridmesh.istio.plugins.action.sidecar import ActionModule
 
 
 def action(monkeypatch, args, pipelining):
-    monkeypatch.setattr(ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
-    monkeypatch.setattr(ActionBase, "_execute_module", lambda self, task_vars=None: {"changed": True})
+    monkeypatch.setattr(Normal, "run", lambda self, tmp=None, task_vars=None: {"changed": True})
     made = ActionModule.__new__(ActionModule)
     made._task = types.SimpleNamespace(args=args)
     made._connection = types.SimpleNamespace(is_pipelining_enabled=lambda wrap_async=False: pipelining)
@@ -31,4 +30,6 @@ def test_a_token_is_refused_without_pipelining(monkeypatch):
 
 @pytest.mark.parametrize(("args", "pipelining"), [({"token": "a.b.c"}, True), ({"files": {}}, False)])
 def test_everything_else_runs(monkeypatch, args, pipelining):
-    assert action(monkeypatch, args, pipelining).run() == {"changed": True}
+    made = action(monkeypatch, args, pipelining)
+    assert made.run() == {"changed": True}
+    assert made._task.args == {}
