@@ -16,6 +16,8 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import _workload_
 from ansible_collections.hybridmesh.istio.plugins.module_utils._expectation import expectation_from
 
 Mapping = t.Mapping[str, t.Any]
+# A machine's namespace, group and address: what stays when its entry is made anew.
+Key = t.Tuple[str, str, str]
 
 # What the condition of a drained entry says. It is how the next run knows a drain that was left behind, and the first
 # report of the sidecar's own replaces it.
@@ -23,6 +25,11 @@ DRAINED = "drained by hybridmesh.istio"
 
 # What an entry keeps from its first registration, whatever the group says later (istio/istio#37868).
 _OUTDATED = ("wrong_labels", "wrong_network", "wrong_locality", "wrong_ports", "wrong_service_account")
+
+
+def key_of(entry: _workload_entry.Entry) -> Key:
+    """Which machine an entry is of."""
+    return entry.namespace, entry.group, entry.address
 
 
 def is_drained(entry: _workload_entry.Entry) -> bool:
@@ -49,8 +56,14 @@ def selectors(services: t.Iterable[Mapping]) -> dict[str, Mapping]:
     return found
 
 
-def _selects(selector: Mapping, labels: Mapping) -> bool:
+def selects(selector: Mapping, labels: Mapping) -> bool:
+    """Whether a Service takes what has these labels."""
     return all(labels.get(key) == value for key, value in selector.items())
+
+
+def allowed(share: float, total: int) -> int:
+    """How many of a Service's VMs may be out at a time. One always may."""
+    return max(1, math.floor(share * total))
 
 
 def survey(
@@ -60,6 +73,7 @@ def survey(
     groups: t.Mapping[tuple[str, str], t.Any],
     now: datetime.datetime,
     running: t.Collection[str] = (),
+    noted: t.Collection[Key] = (),
 ) -> dict[str, t.Any]:
     """What is known of some VMs, and of the Services they serve.
 
@@ -70,29 +84,38 @@ def survey(
         groups: the WorkloadGroups by (namespace, name); None for those that are missing.
         now: the API server's time.
         running: names of the VMs whose sidecar was seen to run.
+        noted: machines that a run has taken out and brings back, by namespace, group and address.
 
     Returns:
         `vms`: by name, with `entry` (or null), `connected`, `healthy` (null without a probe), `checked` (has a probe),
-        `serving`, `drained`, `services`, `outdated` (why the entry has to be made anew, or null), `mute` (whether it holds no
+        `serving`, `drained`, `away`, `services`, `outdated` (why the entry has to be made anew, or null), `mute` (whether it holds no
         report of its health, though it should by now) and `report_within` (seconds within which the first report is still to
         be expected, or null);
-        `services`: by name, with `total` and `serving` VMs.
+        `services`: by name, with how many VMs there are (`total`), `serving`, and `away`: out, and brought back by the run that
+        took them out.
     """
     by_service = selectors(services)
     here = {(vm["namespace"], vm["group"], vm["address"] or "") for vm in vms if vm["name"] in running}
 
     def serving(entry: _workload_entry.Entry) -> bool:
-        return serves(entry, (entry.namespace, entry.group, entry.address) in here)
+        return serves(entry, key_of(entry) in here)
+
+    def away(entry: _workload_entry.Entry) -> bool:
+        return not serving(entry) and (is_drained(entry) or key_of(entry) in noted)
 
     serving_at: dict[str, list[str]] = {}
     counts = {}
     for service, selector in by_service.items():
         namespace = service.split("/", 1)[0]
-        members = [entry for entry in entries if entry.namespace == namespace and _selects(selector, entry.labels)]
+        members = [entry for entry in entries if entry.namespace == namespace and selects(selector, entry.labels)]
         for entry in members:
             serving_at.setdefault(f"{entry.namespace}/{entry.name}", []).append(service)
         if members:
-            counts[service] = {"total": len(members), "serving": sum(serving(entry) for entry in members)}
+            counts[service] = {
+                "total": len(members),
+                "serving": sum(serving(entry) for entry in members),
+                "away": sum(away(entry) for entry in members),
+            }
     of_vms: dict[tuple[str, str, str], _workload_entry.Entry] = {}
     for entry in sorted(entries, key=lambda item: item.connected):
         of_vms[entry.namespace, entry.group, entry.address] = entry
@@ -108,6 +131,7 @@ def survey(
             "checked": bool(((group or {}).get("spec") or {}).get("probe")) or bool(found and found.health_checked),
             "serving": bool(found and serving(found)),
             "drained": bool(found and is_drained(found)),
+            "away": bool(found and away(found)),
             "services": sorted(serving_at.get(f"{found.namespace}/{found.name}", [])) if found else [],
             "outdated": _outdated(vm, found, group) if found and group else None,
             "mute": left is not None and left < 0,
@@ -183,25 +207,25 @@ def waves(
     waiting, refused, result = list(order), {}, []
     services = known.get("services") or {}
     states = known.get("vms") or {}
-    allowed = {name: max(1, math.floor(share * count["total"])) for name, count in services.items()}
-    # Those that are out already, and not by being one of ours.
-    down = {name: count["total"] - count["serving"] for name, count in services.items()}
+    most_out = {name: allowed(share, count["total"]) for name, count in services.items()}
+    # Those that are out already, and not by being one of ours. For those of other runs the drain waits.
+    down = {name: count["total"] - count["serving"] - count.get("away", 0) for name, count in services.items()}
     for name in order:
         for service in (states.get(name) or {}).get("services") or []:
-            if not states[name].get("serving"):
+            if not (states[name].get("serving") or states[name].get("away")):
                 down[service] -= 1
     for name in order:
         state = states.get(name) or {}
         short = [
             service
             for service in state.get("services") or []
-            if state.get("serving") and down[service] >= allowed[service]
+            if state.get("serving") and down[service] >= most_out[service]
         ]
         if short:
             count = services[short[0]]
             refused[name] = (
                 f"{down[short[0]]} of the {count['total']} VMs of Service {short[0]} do not serve already, "
-                f"and {allowed[short[0]]} may be out at a time"
+                f"and {most_out[short[0]]} may be out at a time"
             )
     waiting = [name for name in order if name not in refused]
     limit = canaries
@@ -214,7 +238,7 @@ def waves(
             full = limit or most
             if full and len(wave) >= full:
                 break
-            if all(down[service] + taken.get(service, 0) < allowed[service] for service in busy):
+            if all(down[service] + taken.get(service, 0) < most_out[service] for service in busy):
                 wave.append(name)
                 for service in busy:
                     taken[service] = taken.get(service, 0) + 1

@@ -1,11 +1,11 @@
 # Copyright: Contributors to the hybridmesh.istio project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One run at a time changes Istio and its gateways: a Lease in the cluster. Private to the collection.
+"""One run at a time changes Istio and its gateways, or drains machines: a Lease in the cluster. Private to the collection.
 
 Who finds nothing to change never asks for it. Who does waits for it, and then looks again: the run before has most likely
-done it. The Lease is renewed while it is held and deleted afterwards; one whose holder was killed is taken over once it was not
-renewed for as long as it says, by the clock of the one who waits.
+done it. The Lease is renewed while it is held and deleted afterwards, unless it holds notes for those who come next; one whose
+holder was killed is taken over once it was not renewed for as long as it says, by the clock of the one who waits.
 """
 
 from __future__ import annotations
@@ -24,11 +24,40 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._connection impor
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
 
+
+class Lease(t.NamedTuple):
+    """Which Lease, and what is said of it.
+
+    Attributes:
+        namespace: where it is.
+        name: what it is called.
+        busy: what its holder does.
+        raise_what: the options that let somebody wait longer.
+    """
+
+    namespace: str
+    name: str
+    busy: str
+    raise_what: str
+
+    @property
+    def all_path(self) -> str:
+        """Where one is made."""
+        return f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases"
+
+    @property
+    def path(self) -> str:
+        """Where this one is."""
+        return f"{self.all_path}/{self.name}"
+
+
 # Istio's own namespace may not be there yet, and kube-system is closed in some managed clusters.
-NAMESPACE = "default"
-NAME = "hybridmesh-istio"
-LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
-LEASE = f"{LEASES}/{NAME}"
+ISTIO = Lease(
+    "default",
+    "hybridmesh-istio",
+    "changes Istio or a gateway",
+    "lock_timeout (control_plane_lock_timeout, eastwest_gateway_lock_timeout, ingress_gateway_lock_timeout for the roles)",
+)
 # Seconds after which one that is not renewed is nobody's.
 DURATION = 30
 
@@ -91,10 +120,11 @@ def now() -> str:
 
 
 class Lock:
-    """The Lease.
+    """A Lease that is taken.
 
     Attributes:
         me: who we are, as others are told.
+        notes: the Lease's annotations, as those before left them; `note` changes them.
     """
 
     def __init__(
@@ -102,14 +132,17 @@ class Lock:
         cluster: Cluster,
         clock: t.Callable[[], float] = time.monotonic,
         sleep: t.Callable[[float], None] = time.sleep,
+        lease: Lease = ISTIO,
     ) -> None:
         self.cluster = cluster
+        self.lease = lease
+        self.notes: dict[str, str] = {}
         self.me = f"{socket.gethostname()}, process {os.getpid()} ({uuid.uuid4().hex[:8]})"
         self._clock, self._sleep = clock, sleep
 
     def is_somebody_elses(self) -> bool:
         """Whether another run holds it."""
-        lease = self.cluster.get(LEASE)
+        lease = self.cluster.get(self.lease.path)
         return lease is not None and holder(lease) not in ("", self.me)
 
     def acquire(self, timeout: float) -> None:
@@ -121,9 +154,10 @@ class Lock:
         deadline = self._clock() + timeout
         seen: tuple[t.Any, float] = (None, 0.0)
         while True:
-            lease = self.cluster.get(LEASE)
+            lease = self.cluster.get(self.lease.path)
             if lease is None:
-                if self._write("POST", LEASES, self._spec(0)):
+                self.notes = {}
+                if self._write("POST", self._spec(0)):
                     return
                 continue
             state = (lease["metadata"].get("uid"), lease["spec"].get("holderIdentity"), lease["spec"].get("renewTime"))
@@ -132,35 +166,44 @@ class Lock:
             lasts = lease["spec"].get("leaseDurationSeconds") or DURATION
             if not holder(lease) or self._clock() - seen[1] > lasts:
                 spec = self._spec((lease["spec"].get("leaseTransitions") or 0) + 1)
-                if self._write("PUT", LEASE, spec, lease["metadata"]["resourceVersion"]):
+                self.notes = notes_of(lease)
+                if self._write("PUT", spec, lease["metadata"]["resourceVersion"]):
                     return
                 continue
             if self._clock() >= deadline:
                 raise MeshError(
-                    f"another run changes Istio or a gateway: {holder(lease)}, since {lease['spec'].get('acquireTime')}, and it still"
-                    f" did after {timeout:g} s (Lease {NAMESPACE}/{NAME})",
+                    f"another run {self.lease.busy}: {holder(lease)}, since {lease['spec'].get('acquireTime')}, and it still"
+                    f" did after {timeout:g} s (Lease {self.lease.namespace}/{self.lease.name})",
                     "one run at a time",
-                    "wait for that run to end, or raise lock_timeout (control_plane_lock_timeout, eastwest_gateway_lock_timeout,"
-                    f" ingress_gateway_lock_timeout for the roles); one that was killed is forgotten after {lasts} s",
+                    f"wait for that run to end, or raise {self.lease.raise_what}; one that was killed is forgotten after {lasts} s",
                 )
             self._sleep(1)
 
     def renew(self) -> bool:
         """Says that we are still there; False where it is not ours any more."""
-        lease = self.cluster.get(LEASE)
+        lease = self.cluster.get(self.lease.path)
         if lease is None or holder(lease) != self.me:
             return False
         spec = {**lease["spec"], "renewTime": now()}
-        return self._write("PUT", LEASE, spec, lease["metadata"]["resourceVersion"])
+        return self._write("PUT", spec, lease["metadata"]["resourceVersion"])
+
+    def note(self, notes: t.Mapping[str, str]) -> bool:
+        """Writes the notes down; False where it is not ours any more."""
+        self.notes = dict(notes)
+        # The keeper may be faster.
+        return any(self.renew() for _attempt in range(3))
 
     def release(self) -> None:
-        """Leaves nothing behind, where it is still ours."""
-        lease = self.cluster.get(LEASE)
+        """Leaves nothing behind but notes, where it is still ours."""
+        lease = self.cluster.get(self.lease.path)
         if lease is None or holder(lease) != self.me:
+            return
+        if self.notes:
+            self._write("PUT", {**lease["spec"], "holderIdentity": ""}, lease["metadata"]["resourceVersion"])
             return
         with contextlib.suppress(ApiError):
             same = {key: lease["metadata"][key] for key in ("uid", "resourceVersion")}
-            self.cluster.request("DELETE", LEASE, body={"preconditions": same})
+            self.cluster.request("DELETE", self.lease.path, body={"preconditions": same})
 
     @contextlib.contextmanager
     def held(self, timeout: float) -> t.Iterator[None]:
@@ -194,11 +237,14 @@ class Lock:
             "leaseTransitions": transitions,
         }
 
-    def _write(self, method: str, path: str, spec: Object, version: str | None = None) -> bool:
+    def _write(self, method: str, spec: Object, version: str | None = None) -> bool:
         """Whether nobody was faster."""
-        metadata: Object = {"name": NAME, "namespace": NAMESPACE}
+        metadata: Object = {"name": self.lease.name, "namespace": self.lease.namespace}
+        if self.notes:
+            metadata["annotations"] = self.notes
         if version:
             metadata["resourceVersion"] = version
+        path = self.lease.all_path if method == "POST" else self.lease.path
         lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
         try:
             self.cluster.request(method, path, body=lease)
@@ -212,3 +258,8 @@ class Lock:
 def holder(lease: t.Mapping[str, t.Any]) -> str:
     """Who holds it; nobody is ''."""
     return str((lease.get("spec") or {}).get("holderIdentity") or "")
+
+
+def notes_of(lease: t.Mapping[str, t.Any] | None) -> dict[str, str]:
+    """A Lease's annotations."""
+    return dict(((lease or {}).get("metadata") or {}).get("annotations") or {})

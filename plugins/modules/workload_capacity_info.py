@@ -102,7 +102,7 @@ RETURN = r"""
 vms:
   description:
     - By name, C(entry) (name or null), C(connected), C(healthy) (null without a probe), C(checked) (there is a probe),
-      C(serving), C(drained) (by this collection), C(services), C(outdated), why the entry has to be made anew,
+      C(serving), C(drained) (by this collection), C(away) (drained, or noted as taken out), C(services), C(outdated), why the entry has to be made anew,
       C(mute), whether it holds no report of its health, though it should by now, and C(report_within), in how many seconds
       the first one is to be expected, or null.
   returned: always
@@ -130,6 +130,7 @@ refused:
   type: dict
 """
 
+import contextlib
 import datetime
 import time
 import typing as t
@@ -138,7 +139,9 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import (
     _capacity,
     _clients,
     _cluster_module,
+    _lock,
     _pod_reach,
+    _share,
     _workload_entry,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
@@ -150,7 +153,12 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import A
 API = "/apis/networking.istio.io/v1/namespaces"
 
 
-def read(cluster: Cluster, vms: t.Sequence[t.Mapping[str, t.Any]], running: t.Collection[str]) -> dict[str, t.Any]:
+def read(
+    cluster: Cluster,
+    vms: t.Sequence[t.Mapping[str, t.Any]],
+    running: t.Collection[str],
+    noted: t.Collection[_capacity.Key] = (),
+) -> dict[str, t.Any]:
     """What `_capacity.survey` returns."""
     entries: list[_workload_entry.Entry] = []
     services: list[dict[str, t.Any]] = []
@@ -164,7 +172,7 @@ def read(cluster: Cluster, vms: t.Sequence[t.Mapping[str, t.Any]], running: t.Co
         if key not in groups:
             groups[key] = cluster.get("{}/{}/workloadgroups/{}".format(API, *key))
     now = datetime.datetime.fromtimestamp(cluster.server_time or time.time(), datetime.timezone.utc)
-    return _capacity.survey(vms, entries, services, groups, now, running)
+    return _capacity.survey(vms, entries, services, groups, now, running, noted)
 
 
 def settled(cluster: Cluster, vms: t.Sequence[t.Mapping[str, t.Any]], running: t.Collection[str]) -> dict[str, t.Any]:
@@ -175,6 +183,17 @@ def settled(cluster: Cluster, vms: t.Sequence[t.Mapping[str, t.Any]], running: t
         if not left:
             return known
         time.sleep(min(2.0, max(left.values()) + 0.1))
+
+
+def taken_out(cluster: Cluster, vms: t.Sequence[t.Mapping[str, t.Any]]) -> set[_capacity.Key]:
+    """Machines that other runs have taken out, and bring back."""
+    found: set[_capacity.Key] = set()
+    for namespace in sorted({vm["namespace"] for vm in vms}):
+        with contextlib.suppress(ApiError):
+            lease = cluster.get(_share.lease(namespace).path)
+            now = datetime.datetime.fromtimestamp(cluster.server_time or time.time(), datetime.timezone.utc)
+            found |= {note.key for note in _share.notes_from(_lock.notes_of(lease), now)}
+    return found
 
 
 def seen(
@@ -209,6 +228,10 @@ def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
     asked = set(names if params["restart"] is None else params["restart"]) | set(mend)
     order = [name for name in names if name in asked]
     found, refused = _capacity.waves(order, known, params["share"], params["canaries"], params["most"])
+    if refused:
+        # One that starts anew has not yet reported its health.
+        known = read(cluster, vms, params["running"], taken_out(cluster, vms))
+        found, refused = _capacity.waves(order, known, params["share"], params["canaries"], params["most"])
     known["seen"] = seen(cluster, params["workload"], vms)
     return dict(known, changed=False, mend=mend, waves=found, refused=refused)
 

@@ -5,15 +5,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
+import subprocess
+import threading
+import time
 import typing as t
 
 import pytest
 import yaml
 
-from ..conftest import Lab
+from ..conftest import ADDRESSES, Lab
 from ..test_96_runner import Awx, Job, awx
+from ..traffic import from_pod
 
 __all__ = ["awx"]
 
@@ -85,3 +90,116 @@ def test_the_proof_of_all_runs_after_the_slices(three: Awx) -> None:
 def test_three_slices_renew(three: Awx) -> None:
     for job in at_once(three, "renew", "playbooks/renew.yml", vm_sidecar_renew_all=True):
         assert job.statistics["mesh_report_renew"]["counts"] == {"renewed": 1}
+
+
+class Watcher:
+    """Looks at the entries about five times a second.
+
+    Attributes:
+        looks: of each look, the addresses that serve.
+    """
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.looks: list[frozenset[str]] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.1):
+            text = self.lab.kubectl("get", "workloadentries", "-n", "chapter10vm", "-o", "json", check=False)
+            if text:
+                self.looks.append(frozenset(self._serving(json.loads(text)["items"])))
+
+    @staticmethod
+    def _serving(entries: list[dict[str, t.Any]]) -> t.Iterator[str]:
+        """Those that clients have as endpoints, as istiod sees it: what has a report of its health, and a good one."""
+        for entry in entries:
+            said = {item["type"]: item["status"] for item in (entry.get("status") or {}).get("conditions") or []}
+            if said.get("Healthy") == "True":
+                yield entry["spec"]["address"]
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: t.Any) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def out(self, vms: t.Sequence[str]) -> tuple[int, int]:
+        """How many were out at a time at most, and how many ever were."""
+        missing = [{vm for vm in vms if ADDRESSES[vm] not in look} for look in self.looks]
+        return max(map(len, missing)), len(set().union(*missing))
+
+
+def all_healthy(lab: Lab) -> None:
+    deadline = time.monotonic() + 90
+    while True:
+        with Watcher(lab) as watcher:
+            time.sleep(1)
+        if watcher.looks and watcher.out(VMS)[0] == 0:
+            return
+        assert time.monotonic() < deadline, watcher.looks[-1:]
+
+
+def test_three_slices_that_restart_never_take_more_than_the_share_together(three: Awx) -> None:
+    """Each knows one machine of the Service, and would take it out at once: a third of three is one."""
+    all_healthy(three.lab)
+    with from_pod() as traffic, Watcher(three.lab) as watcher:
+        at_once(three, "restart", "playbooks/upgrade.yml", vm_sidecar_environment={"SECRET_TTL": "12h"})
+    traffic.told("three slices restart the machines of one Service at the same time")
+    most, ever = watcher.out(VMS)
+    print(f"of three machines {ever} were out, {most} at a time, in {len(watcher.looks)} looks")
+    assert (most, ever) == (1, 3)
+    assert traffic.failed == 0, traffic.statuses
+
+
+@contextlib.contextmanager
+def drained(lab: Lab, vm: str) -> t.Iterator[None]:
+    """One that somebody has taken out, and does not bring back."""
+    options: dict[str, t.Any] = {"vms": [{"name": vm, "group": "chapter10vm/envoydummy", "address": ADDRESSES[vm]}]}
+    lab.module("workload_drain", **options)
+    try:
+        yield
+    finally:
+        lab.module("workload_drain", state="restored", **options)
+
+
+def test_who_waits_in_vain_drains_nothing_and_restarts_nothing(three: Awx) -> None:
+    all_healthy(three.lab)
+    process = "systemctl show -p MainPID --value istio; cat /etc/hybridmesh/sidecar.env"
+    before = three.lab.ssh("vm1", process)
+    with drained(three.lab, "vm3"), Watcher(three.lab) as watcher:
+        job = three.run(
+            "in-vain",
+            "playbooks/onboard.yml",
+            ["vm1", "vm2"],
+            vm_sidecar_environment={"SECRET_TTL": "11h"},
+            vm_sidecar_restart_share_timeout=6,
+        )
+    assert job.status == "failed", job.output
+    reasons = job.statistics["mesh_report_onboard"]["failed"]
+    assert f"envoydummy-{ADDRESSES['vm3']}-network1 (drained by a run)" in reasons["vm1"], reasons
+    assert "1 of the 3 VMs of Service chapter10vm/envoydummy" in reasons["vm1"]
+    assert "It was waited for 6 s, and nothing was drained of vm1" in reasons["vm1"]
+    assert "vm_sidecar_restart_share_timeout" in reasons["vm1"]
+    assert "was not restarted" in reasons["vm1"]
+    assert "vm1 failed before it" in reasons["vm2"]
+    assert watcher.out(["vm1", "vm2"]) == (0, 0)
+    assert three.lab.ssh("vm1", process) == before
+
+
+def test_a_job_waits_for_a_machine_that_is_brought_back(three: Awx) -> None:
+    all_healthy(three.lab)
+    with contextlib.ExitStack() as kept:
+        kept.enter_context(drained(three.lab, "vm3"))
+        options = {"vm_sidecar_environment": {"SECRET_TTL": "10h"}}
+        waits: subprocess.Popen[str] = three.start("waits", "playbooks/onboard.yml", ["vm1"], **options)
+        time.sleep(30)
+        assert waits.poll() is None
+        kept.close()
+        job = three.finish("waits", waits)
+    assert job.status == "successful", job.output
+    assert "s for its turn, since others of its Services were out" in job.output
+    all_healthy(three.lab)

@@ -33,7 +33,7 @@ class Api:
 
     def request(self, method, path, body):
         with self.mutex:
-            assert path == (_lock.LEASES if method == "POST" else _lock.LEASE)
+            assert path == (_lock.ISTIO.all_path if method == "POST" else _lock.ISTIO.path)
             wanted = (body.get("preconditions") or body.get("metadata") or {}).get("resourceVersion")
             if (self.lease is None) != (method == "POST"):
                 raise refusal(409 if self.lease else 404)
@@ -43,7 +43,7 @@ class Api:
             if method == "DELETE":
                 self.lease = None
             else:
-                metadata = {"uid": "u", "resourceVersion": str(self.version)}
+                metadata = {**body["metadata"], "uid": "u", "resourceVersion": str(self.version)}
                 self.lease = {"metadata": metadata, "spec": copy.deepcopy(body["spec"])}
 
 
@@ -80,6 +80,21 @@ def test_nothing_stays_behind(api):
         assert lock(api).is_somebody_elses()
     assert api.lease is None
     assert not lock(api).is_somebody_elses()
+
+
+def test_notes_stay_behind_in_a_lease_that_nobody_holds(api):
+    first = lock(api)
+    with first.held(5):
+        assert first.note({"a": "b"})
+    assert (_lock.holder(api.lease), _lock.notes_of(api.lease)) == ("", {"a": "b"})
+    second = lock(api)
+    with second.held(5):
+        assert second.notes == {"a": "b"}
+        assert second.renew()
+        assert _lock.notes_of(api.lease) == {"a": "b"}
+        assert not first.note({"c": "d"})
+        assert second.note({})
+    assert api.lease is None
 
 
 def test_the_next_one_waits_until_it_is_released(api):
