@@ -168,7 +168,6 @@ waited:
 """
 
 import concurrent.futures
-import contextlib
 import datetime
 import time
 import typing as t
@@ -177,40 +176,16 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import (
     _capacity,
     _clients,
     _cluster_module,
-    _lock,
     _pod_reach,
-    _share,
+    _turn,
     _workload_entry,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._exec import ExecError
-from ansible_collections.hybridmesh.istio.plugins.module_utils._expectation import split_group
 from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
 
-API = "/apis/networking.istio.io/v1/namespaces"
 _THREADS = 8
-# Seconds that even a turn which has come late waits for the lock: for longer than for one that was killed.
-_LOCK_TIMEOUT = 2.0 * _lock.DURATION
-
-Pairs = t.List[t.Tuple[t.Dict[str, t.Any], _workload_entry.Entry]]
-
-
-def keys_of(vms: t.Sequence[dict[str, t.Any]]) -> dict[_capacity.Key, dict[str, t.Any]]:
-    """The machines by what their entries are found by."""
-    return {(*split_group(vm["group"]), vm["address"] or ""): vm for vm in vms}
-
-
-def entries_of(cluster: Cluster, namespaces: t.Iterable[str]) -> list[_workload_entry.Entry]:
-    """All entries of some namespaces."""
-    items = [item for name in namespaces for item in cluster.list_all(f"{API}/{name}/workloadentries")]
-    return [_workload_entry.entry_from(item) for item in items]
-
-
-def paired(entries: t.Iterable[_workload_entry.Entry], vms: t.Sequence[dict[str, t.Any]]) -> Pairs:
-    """The machines that have an entry, each with it."""
-    wanted = keys_of(vms)
-    return [(wanted[_capacity.key_of(entry)], entry) for entry in entries if _capacity.key_of(entry) in wanted]
 
 
 def intention(state: str, entry: _workload_entry.Entry, renew: bool) -> str:
@@ -235,7 +210,7 @@ def condition(healthy: bool) -> dict[str, t.Any]:
 
 def act(cluster: Cluster, entry: _workload_entry.Entry, what: str) -> None:
     """Does it. An entry that went away meanwhile is as good as deleted."""
-    path = f"{API}/{entry.namespace}/workloadentries/{entry.name}"
+    path = f"{_turn.API}/{entry.namespace}/workloadentries/{entry.name}"
     try:
         if what == "deleted":
             cluster.request("DELETE", path)
@@ -270,7 +245,7 @@ def wait_until_gone(
     return watched, sorted(addresses[address] for address in left), round(time.monotonic() - started, 3)
 
 
-def plan(params: t.Mapping[str, t.Any], pairs: Pairs) -> dict[str, str]:
+def plan(params: t.Mapping[str, t.Any], pairs: _turn.Pairs) -> dict[str, str]:
     """What has to be done, by machine."""
     done = {vm["name"]: "nothing" for vm in params["vms"]}
     for vm, entry in pairs:
@@ -280,93 +255,21 @@ def plan(params: t.Mapping[str, t.Any], pairs: Pairs) -> dict[str, str]:
     return done
 
 
-def act_on_all(cluster: Cluster, pairs: Pairs, done: t.Mapping[str, str]) -> None:
+def act_on_all(cluster: Cluster, pairs: _turn.Pairs, done: t.Mapping[str, str]) -> None:
     """Does it to all of them."""
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(lambda pair: act(cluster, pair[1], done[pair[0]["name"]]), pairs))
 
 
-def now_of(cluster: Cluster) -> datetime.datetime:
-    """The API server's time."""
-    return datetime.datetime.fromtimestamp(cluster.server_time or time.time(), datetime.timezone.utc)
-
-
-def look(cluster: Cluster, namespaces: t.Sequence[str], notes: t.Iterable[t.Mapping[str, str]]) -> _share.Look:
-    """What there is now."""
-    entries = entries_of(cluster, namespaces)
-    services = [item for name in namespaces for item in cluster.list_all(f"/api/v1/namespaces/{name}/services")]
-    found = [note for each in notes for note in _share.notes_from(each, now_of(cluster))]
-    return _share.Look(entries, _capacity.selectors(services), found)
-
-
-class Turn:
-    """Drains machines as soon as their Services can spare them.
-
-    Attributes:
-        seen: what was seen last.
-        short: what stood against it then.
-        begun: whether anything may have been drained.
-    """
-
-    def __init__(self, params: t.Mapping[str, t.Any], cluster: Cluster) -> None:
-        self.params, self.cluster = params, cluster
-        # Everybody takes them in the same order, so that no two wait for each other.
-        self.namespaces = sorted({key[0] for key in keys_of(params["vms"])})
-        self.not_counted = set(keys_of(params["not_counted"]))
-        self.short: dict[str, str] = {}
-        self.begun = False
-
-    def pairs(self) -> Pairs:
-        """The machines, as they were seen last."""
-        return paired(self.seen.entries, self.params["vms"])
-
-    def fits(self, notes: t.Iterable[t.Mapping[str, str]]) -> bool:
-        """Looks whether they may be taken out now."""
-        self.seen = look(self.cluster, self.namespaces, notes)
-        ours = [entry for _vm, entry in self.pairs()]
-        self.short = _share.short(self.seen, ours, self.not_counted, self.params["share"])
-        return not self.short
-
-    def take(self, timeout: float) -> dict[str, str] | None:
-        """Drains them, unless that is too many; what was done, by machine."""
-        locks = [_lock.Lock(self.cluster, lease=_share.lease(name)) for name in self.namespaces]
-        with contextlib.ExitStack() as held:
-            for lock in locks:
-                held.enter_context(lock.held(timeout))
-            if not self.fits([lock.notes for lock in locks]):
-                return None
-            pairs = self.pairs()
-            until = now_of(self.cluster) + datetime.timedelta(seconds=self.params["away"])
-            notes = _share.renoted(self.seen, [entry for _vm, entry in pairs], until)
-            for lock, name in zip(locks, self.namespaces):
-                # Whoever comes next is to know of it before it happens.
-                if not lock.note(_share.annotations_of(note for note in notes if note.key[0] == name)):
-                    return None
-            done = plan(self.params, pairs)
-            self.begun = True
-            act_on_all(self.cluster, pairs, done)
-            return done
-
-    def wait(self) -> tuple[dict[str, str] | None, float]:
-        """Drains them when it is their turn; what was done, or None where the time was up, and the seconds that it took."""
-        started = time.monotonic()
-        deadline = started + self.params["share_timeout"]
-        while True:
-            done = self.take(max(_LOCK_TIMEOUT, deadline - time.monotonic()))
-            # Waiting takes no lock from anybody.
-            while done is None and time.monotonic() < deadline:
-                waited = time.monotonic() - started
-                time.sleep(min(1 + waited / 20, 10.0, max(0.0, deadline - time.monotonic())))
-                leases = [self.cluster.get(_share.lease(name).path) for name in self.namespaces]
-                if self.fits([_lock.notes_of(lease) for lease in leases]):
-                    break
-            else:
-                return done, round(time.monotonic() - started, 3)
-
-
-def drain_within_share(module: _cluster_module.Task, cluster: Cluster, result: dict[str, t.Any]) -> Pairs:
+def drain_within_share(module: _cluster_module.Task, cluster: Cluster, result: dict[str, t.Any]) -> _turn.Pairs:
     """Drains; the machines and their entries as they were before. Where the time was up, the result is a failure."""
-    turn = Turn(module.params, cluster)
+
+    def drain(pairs: _turn.Pairs) -> dict[str, str]:
+        done = plan(module.params, pairs)
+        act_on_all(cluster, pairs, done)
+        return done
+
+    turn = _turn.Turn(module.params, cluster, drain)
     done, error = None, None
     try:
         done, result["share_waited"] = turn.wait()
@@ -377,22 +280,10 @@ def drain_within_share(module: _cluster_module.Task, cluster: Cluster, result: d
     if done is not None:
         result.update(changed=any(what != "nothing" for what in done.values()), vms=done)
         return turn.pairs()
-    error = error or too_late(module.params, turn)
+    error = error or _turn.too_late(turn)
     told = {"found": error.found, "expected": error.expected, "next_step": error.next_step}
     result.update(told, failed=True, untouched=True, msg=str(error))
     return []
-
-
-def too_late(params: t.Mapping[str, t.Any], turn: Turn) -> MeshError:
-    """Why machines could not be drained in time."""
-    names = ", ".join(vm["name"] for vm in params["vms"])
-    why = "; ".join(turn.short.values()) or "other runs were always faster"
-    return MeshError(
-        f"{why}. It was waited for {params['share_timeout']} s, and nothing was drained of {names}",
-        "as many VMs of each Service serve as the share wants (vm_sidecar_restart_share), whoever took the others out",
-        "see to those that are out, or wait for the runs that took them out, and repeat this one; or raise share_timeout"
-        " (vm_sidecar_restart_share_timeout)",
-    )
 
 
 def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
@@ -401,7 +292,8 @@ def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
     share = params["share"]
     if share is not None and not 0 <= share <= 1:
         raise MeshError(f"share is {share}", "a number from 0 to 1", "correct it, 0.34 is about a third")
-    pairs = paired(entries_of(cluster, sorted({key[0] for key in keys_of(params["vms"])})), params["vms"])
+    namespaces = sorted({key[0] for key in _turn.keys_of(params["vms"])})
+    pairs = _turn.paired(_turn.entries_of(cluster, namespaces), params["vms"])
     done = plan(params, pairs)
     changed = any(what != "nothing" for what in done.values())
     result: dict[str, t.Any] = {"changed": changed, "vms": done, "still_seen": [], "watched": None, "waited": 0.0}

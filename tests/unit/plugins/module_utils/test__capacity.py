@@ -43,7 +43,7 @@ def survey(*entries, vms=8):
 
 def test_a_service_s_machines_are_counted():
     found = survey(entry(1), entry(2, "False", "HTTP 500"), entry(3, "False", _capacity.DRAINED + " at noon"))
-    assert found["services"] == {"shop/billing": {"total": 3, "serving": 1}}
+    assert found["services"] == {"shop/billing": {"total": 3, "serving": 1, "away": 1}}
     assert found["vms"]["vm1"]["serving"]
     assert found["vms"]["vm1"]["services"] == ["shop/billing"]
     assert [found["vms"][name]["drained"] for name in ("vm1", "vm2", "vm3")] == [False, False, True]
@@ -61,7 +61,7 @@ def test_who_serves(healthy, probe, serving):
 def test_a_machine_whose_sidecar_is_gone_serves_nothing():
     found = survey(entry(1, connected=False), entry(2))
     assert not found["vms"]["vm1"]["serving"]
-    assert found["services"] == {"shop/billing": {"total": 2, "serving": 1}}
+    assert found["services"] == {"shop/billing": {"total": 2, "serving": 1, "away": 0}}
 
 
 def test_a_sidecar_that_lost_its_connection_for_a_moment_serves():

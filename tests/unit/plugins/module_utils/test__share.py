@@ -120,13 +120,15 @@ def test_notes_are_read_as_they_are_written_until_they_are_void():
     assert _share.notes_from({}, NOW) == []
 
 
-@pytest.mark.parametrize("text", ["", "no", "{}", "[1]", '[{"machine": ["a"], "until": "x", "services": []}]', '{"a": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", "no", "{}", "[1]", '[{"machine": ["a"], "until": "x", "services": []}]', '{"a": 1}']
+)
 def test_notes_that_nobody_can_read_say_nothing(text):
     assert _share.notes_from({_share.ANNOTATION: text}, NOW) == []
 
 
 def test_those_that_are_back_are_noted_no_longer():
-    look = _share.Look([entry(1), entry(2), DRAINED], SELECTORS, [note(2), note(5)])
+    look = _share.Look([entry(1), DRAINED], SELECTORS, [note(2), note(5)])
     assert sorted(item.key for item in _share.renoted(look, [entry(1)], SOON)) == [key(1), key(2), key(5)]
     look = _share.Look([entry(1), entry(2)], SELECTORS, [note(2)])
     assert _share.renoted(look, [entry(1)], SOON) == [note(1)]
