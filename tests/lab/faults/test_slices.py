@@ -134,6 +134,7 @@ class Watcher:
 
 
 def all_healthy(lab: Lab) -> None:
+    lab.kubectl("rollout", "status", "-n", "lab", "deployment/workbench", "--timeout=120s")
     deadline = time.monotonic() + 90
     while True:
         with Watcher(lab) as watcher:
