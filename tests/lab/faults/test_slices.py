@@ -9,7 +9,6 @@ import contextlib
 import json
 import pathlib
 import subprocess
-import threading
 import time
 import typing as t
 
@@ -93,39 +92,43 @@ def test_three_slices_renew(three: Awx) -> None:
 
 
 class Watcher:
-    """Looks at the entries about five times a second.
+    """Follows the entries, so that it misses no change however short.
 
     Attributes:
-        looks: of each look, the addresses that serve.
+        looks: after each change, the addresses that serve. Known at the end.
     """
 
     def __init__(self, lab: Lab) -> None:
-        self.lab = lab
         self.looks: list[frozenset[str]] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def _watch(self) -> None:
-        while not self._over.wait(0.1):
-            text = self.lab.kubectl("get", "workloadentries", "-n", "chapter10vm", "-o", "json", check=False)
-            if text:
-                self.looks.append(frozenset(self._serving(json.loads(text)["items"])))
-
-    @staticmethod
-    def _serving(entries: list[dict[str, t.Any]]) -> t.Iterator[str]:
-        """Those that clients have as endpoints, as istiod sees it: what has a report of its health, and a good one."""
-        for entry in entries:
-            said = {item["type"]: item["status"] for item in (entry.get("status") or {}).get("conditions") or []}
-            if said.get("Healthy") == "True":
-                yield entry["spec"]["address"]
+        what = ["get", "workloadentries", "-n", "chapter10vm", "-o", "json", "--watch", "--output-watch-events"]
+        self._command = ["kubectl", *what]
+        self._before = len(json.loads(lab.kubectl(*what[:6]))["items"])
 
     def __enter__(self) -> Watcher:
-        self._thread.start()
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        time.sleep(1)
         return self
 
     def __exit__(self, *_error: t.Any) -> None:
-        self._over.set()
-        self._thread.join()
+        assert self._process.poll() is None
+        self._process.terminate()
+        text, _errors = self._process.communicate(timeout=60)
+        serving: dict[str, bool] = {}
+        decoder, at, events = json.JSONDecoder(), 0, 0
+        while rest := text[at:].lstrip():
+            event, end = decoder.raw_decode(rest)
+            at = len(text) - len(rest) + end
+            entry, events = event["object"], events + 1
+            serving[entry["spec"]["address"]] = event["type"] != "DELETED" and self._serves(entry)
+            # It begins with those that are there.
+            if events >= self._before:
+                self.looks.append(frozenset(address for address, serves in serving.items() if serves))
+
+    @staticmethod
+    def _serves(entry: dict[str, t.Any]) -> bool:
+        """Whether clients have it as an endpoint, as istiod sees it: there is a report of its health, and a good one."""
+        said = {item["type"]: item["status"] for item in (entry.get("status") or {}).get("conditions") or []}
+        return said.get("Healthy") == "True"
 
     def out(self, vms: t.Sequence[str]) -> tuple[int, int]:
         """How many were out at a time at most, and how many ever were."""
@@ -138,7 +141,7 @@ def all_healthy(lab: Lab) -> None:
     deadline = time.monotonic() + 90
     while True:
         with Watcher(lab) as watcher:
-            time.sleep(1)
+            pass
         if watcher.looks and watcher.out(VMS)[0] == 0:
             return
         assert time.monotonic() < deadline, watcher.looks[-1:]
@@ -151,7 +154,7 @@ def test_three_slices_that_restart_never_take_more_than_the_share_together(three
         at_once(three, "restart", "playbooks/upgrade.yml", vm_sidecar_environment={"SECRET_TTL": "12h"})
     traffic.told("three slices restart the machines of one Service at the same time")
     most, ever = watcher.out(VMS)
-    print(f"of three machines {ever} were out, {most} at a time, in {len(watcher.looks)} looks")
+    print(f"of three machines {ever} were out, {most} at a time, by {len(watcher.looks)} changes")
     assert (most, ever) == (1, 3)
     assert traffic.failed == 0, traffic.statuses
 
