@@ -14,7 +14,8 @@ description:
   - Reads which Services select the WorkloadEntries of virtual machines, how many VMs of each serve now, and divides the VMs
     into waves, so that no Service loses more than O(share) of its VMs at a time.
   - Only Services are counted; a ServiceEntry with a workloadSelector is not.
-  - Three requests for each namespace, however many VMs there are.
+  - Three requests for each namespace, however many VMs there are, and four more where a VM would be refused though another run
+    has taken machines out.
 author:
   - hybridmesh.istio contributors (@hybridmesh)
 extends_documentation_fragment:
@@ -228,9 +229,10 @@ def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
     asked = set(names if params["restart"] is None else params["restart"]) | set(mend)
     order = [name for name in names if name in asked]
     found, refused = _capacity.waves(order, known, params["share"], params["canaries"], params["most"])
-    if refused:
+    noted = taken_out(cluster, vms) if refused else None
+    if noted:
         # One that starts anew has not yet reported its health.
-        known = read(cluster, vms, params["running"], taken_out(cluster, vms))
+        known = read(cluster, vms, params["running"], noted)
         found, refused = _capacity.waves(order, known, params["share"], params["canaries"], params["most"])
     known["seen"] = seen(cluster, params["workload"], vms)
     return dict(known, changed=False, mend=mend, waves=found, refused=refused)

@@ -15,7 +15,7 @@ import typing as t
 
 import pytest
 import yaml
-from conftest import Lab, Run
+from conftest import ADDRESSES, Lab, Run
 
 RIGHTS = pathlib.Path(__file__).resolve().parents[2] / "docs" / "rights"
 ACCOUNT = ("-n", "chapter10vm", "chapter10-sa")
@@ -81,6 +81,19 @@ def test_the_plugins_of_renewal_with_its_rights(mesh: Lab) -> None:
     fine(Job(mesh, "renew").tasks(RENEW))
 
 
+def test_a_machine_is_drained_within_the_share_with_the_rights_of_onboard(mesh: Lab) -> None:
+    job = Job(mesh, "onboard")
+    vm = {"name": "vm1", "group": "chapter10vm/envoydummy", "address": ADDRESSES["vm1"]}
+    options: dict[str, t.Any] = {"kubeconfig": str(job.kubeconfig), "vms": [vm]}
+    # Twice, since the first time the Lease is made, and the second time taken.
+    for _time in range(2):
+        answer = mesh.module("workload_drain", share=0.34, share_timeout=60, **options)
+        assert answer["vms"] == {"vm1": "drained"}
+        mesh.module("workload_drain", state="restored", **options)
+    notes = mesh.kubectl("get", "lease", "-n", "chapter10vm", "hybridmesh-istio-drain", "-o", "json")
+    assert ADDRESSES["vm1"] in json.loads(notes)["metadata"]["annotations"]["hybridmesh.istio/taken-out"]
+
+
 # What each job has no business with.
 FOR_NOBODY_BUT_MESH = [
     ("get", "secrets", "-n", "istio-system"),
@@ -92,7 +105,10 @@ FOR_NOBODY_BUT_MESH = [
 ]  # fmt: skip
 NEXT_DOOR = {
     "mesh": [("get", "secrets", "-A"), ("create", "pods/exec", "-A"), ("create", "serviceaccounts/token", "-A")],
-    "onboard": [("patch", "workloadentries.networking.istio.io", "-n", "chapter10vm")],
+    "onboard": [
+        ("patch", "workloadentries.networking.istio.io", "-n", "chapter10vm"),
+        ("delete", "leases.coordination.k8s.io", "-n", "chapter10vm"),
+    ],
     "renew": [
         ("patch", "workloadgroups.networking.istio.io", "-n", "chapter10vm"),
         ("list", "workloadentries.networking.istio.io", "-n", "chapter10vm"),

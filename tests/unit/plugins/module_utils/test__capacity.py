@@ -164,5 +164,22 @@ def test_those_that_are_out_may_be_restarted_themselves():
     assert (waves, refused) == ([names(2)], {})
 
 
+def test_for_those_that_a_run_has_taken_out_the_drain_waits():
+    known = survey(entry(1), entry(2), entry(3, "False", _capacity.DRAINED + " at noon"))
+    assert _capacity.waves(names(1, 2), known, 0.34) == ([names(1), names(2)], {})
+    # One that was noted has started anew, and is yet to report its health.
+    entries, vms = [entry(1), entry(2), entry(3, None)], [vm(1), vm(2), vm(3)]
+    for noted, refused in ([], True), ([("shop", "billing", "10.0.0.3")], False):
+        known = _capacity.survey(vms, entries, [SERVICE], {("shop", "billing"): GROUP}, NOW, noted=noted)
+        assert known["vms"]["vm3"]["away"] is not refused
+        assert bool(_capacity.waves(names(1, 2), known, 0.34)[1]) is refused
+
+
+def test_one_of_ours_that_was_left_drained_is_taken_off_once():
+    drained = entry(2, "False", _capacity.DRAINED + " at noon")
+    known = survey(entry(1), drained, entry(3, "False", "HTTP 500"))
+    assert list(_capacity.waves(names(1, 2), known, 0.34)[1]) == names(1)
+
+
 def test_nothing_to_restart():
     assert _capacity.waves([], survey(), 0.34) == ([], {})
