@@ -13,6 +13,7 @@ import math
 import typing as t
 
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _workload_entry
+from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._expectation import expectation_from
 
 Mapping = t.Mapping[str, t.Any]
@@ -66,6 +67,16 @@ def allowed(share: float, total: int) -> int:
     return max(1, math.floor(share * total))
 
 
+def judge_share(share: float) -> None:
+    """Refuses what is no share.
+
+    Raises:
+        MeshError: it is none.
+    """
+    if not 0 <= share <= 1:
+        raise MeshError(f"share is {share}", "a number from 0 to 1", "correct it, 0.34 is about a third")
+
+
 def survey(
     vms: t.Sequence[Mapping],
     entries: t.Sequence[_workload_entry.Entry],
@@ -116,9 +127,9 @@ def survey(
                 "serving": sum(serving(entry) for entry in members),
                 "away": sum(away(entry) for entry in members),
             }
-    of_vms: dict[tuple[str, str, str], _workload_entry.Entry] = {}
+    of_vms: dict[Key, _workload_entry.Entry] = {}
     for entry in sorted(entries, key=lambda item: item.connected):
-        of_vms[entry.namespace, entry.group, entry.address] = entry
+        of_vms[key_of(entry)] = entry
     result = {}
     for vm in vms:
         found = of_vms.get((vm["namespace"], vm["group"], vm["address"] or ""))

@@ -35,7 +35,6 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import Me
 # This is no module: systemd starts it, and what it says goes to the journal.
 # pylint: disable=ansible-bad-function
 
-CAPTURE = "/usr/local/sbin/istio-capture"
 # The kernel's, where packets to anywhere would go; documentation addresses (RFC 5737) are never somebody's.
 ANYWHERE = "192.0.2.1"
 # Seconds between tries while the source gives nothing.
@@ -203,8 +202,8 @@ def prove(config: _join.Config) -> bool:
             f"there is no user {_vm_files.USER}", "the package istio-sidecar is installed", "make the image anew"
         )
     wait = str(config["ready_timeout"])
-    if not succeeds(CAPTURE, "trial", wait, str(PROOF_SECONDS + 40)):
-        succeeds(CAPTURE, "abort")
+    if not succeeds(_vm_files.CAPTURE_SCRIPT, "trial", wait, str(PROOF_SECONDS + 40)):
+        succeeds(_vm_files.CAPTURE_SCRIPT, "abort")
         return False
     wanted = _proof.Wanted(
         names=[platform.node()],
@@ -219,8 +218,8 @@ def prove(config: _join.Config) -> bool:
     bad = [verdict for verdict in _proof.prove(run, wanted, time.monotonic() + PROOF_SECONDS) if not verdict["ok"]]
     for verdict in bad:
         say("Found: {found}. Expected: {expected}. Next step: {next_step}.".format(**verdict))
-    if bad or not succeeds(CAPTURE, "confirm"):
-        succeeds(CAPTURE, "abort")
+    if bad or not succeeds(_vm_files.CAPTURE_SCRIPT, "confirm"):
+        succeeds(_vm_files.CAPTURE_SCRIPT, "abort")
         return False
     return True
 

@@ -12,8 +12,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _package
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 
-CAPTURE = "/usr/local/sbin/istio-capture"
-
 
 def commands(module: AnsibleModule) -> _package.Run:
     """How a command is run that has to be there; nobody is asked anything, and what it says is English."""

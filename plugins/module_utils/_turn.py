@@ -33,6 +33,11 @@ def entries_of(cluster: Cluster, namespaces: t.Iterable[str]) -> list[_workload_
     return [_workload_entry.entry_from(item) for item in items]
 
 
+def services_of(cluster: Cluster, namespaces: t.Iterable[str]) -> list[dict[str, t.Any]]:
+    """All Services of some namespaces."""
+    return [item for name in namespaces for item in cluster.list_all(f"/api/v1/namespaces/{name}/services")]
+
+
 def paired(entries: t.Iterable[_workload_entry.Entry], vms: t.Sequence[dict[str, t.Any]]) -> Pairs:
     """The machines that have an entry, each with it."""
     wanted = keys_of(vms)
@@ -47,9 +52,8 @@ def now_of(cluster: Cluster) -> datetime.datetime:
 def look(cluster: Cluster, namespaces: t.Sequence[str], notes: t.Iterable[t.Mapping[str, str]]) -> _share.Look:
     """What there is now."""
     entries = entries_of(cluster, namespaces)
-    services = [item for name in namespaces for item in cluster.list_all(f"/api/v1/namespaces/{name}/services")]
     found = [note for each in notes for note in _share.notes_from(each, now_of(cluster))]
-    return _share.Look(entries, _capacity.selectors(services), found)
+    return _share.Look(entries, _capacity.selectors(services_of(cluster, namespaces)), found)
 
 
 class Turn:

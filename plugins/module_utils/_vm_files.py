@@ -28,6 +28,8 @@ PACKAGE_RECORD = STATE + "/package.json"
 PENDING = STATE + "/pending"
 BYPASSED = STATE + "/bypassed"
 PROVEN = STATE + "/proven"
+# The role's own program.
+CAPTURE_SCRIPT = "/usr/local/sbin/istio-capture"
 PREVIOUS = "/var/lib/hybridmesh/previous"
 
 LOGS = "/var/log/istio"

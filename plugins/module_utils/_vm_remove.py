@@ -16,7 +16,6 @@ import typing as t
 
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _atomic, _join, _package, _vm_facts, _vm_files
 
-SCRIPT = "/usr/local/sbin/istio-capture"
 UNITS = ("istio-capture.service", "istio.service")
 LOGS = _vm_files.LOGS
 TIMER = "hybridmesh-deadman"
@@ -50,7 +49,7 @@ OURS = (
     _package.CACHE,
     _vm_files.STATE,
     # Last: until then it can take rules away.
-    SCRIPT,
+    _vm_files.CAPTURE_SCRIPT,
 )
 # Folders that go if nothing of somebody else's is in them.
 SHARED = ("/etc/systemd/system/istio.service.d", "/etc/certs", "/run/secrets/tokens", "/run/secrets")

@@ -343,7 +343,7 @@ def start(module: AnsibleModule) -> dict[str, t.Any]:
     if module.check_mode:
         return {"changed": True}
     code, _out, err = _sidecar_run.commands(module)(
-        [_sidecar_run.CAPTURE, "trial", str(asked["ready_timeout"]), str(asked["confirm_timeout"]), asked["what"]]
+        [_vm_files.CAPTURE_SCRIPT, "trial", str(asked["ready_timeout"]), str(asked["confirm_timeout"]), asked["what"]]
     )
     return {"changed": True, "start": {"rc": code, "stderr": err}}
 

@@ -83,7 +83,13 @@ removed:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _join, _vm_facts, _vm_image
+from ansible_collections.hybridmesh.istio.plugins.module_utils import (
+    _join,
+    _sidecar_run,
+    _vm_facts,
+    _vm_files,
+    _vm_image,
+)
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 
 # The check is started by its timer, and needs no link of its own.
@@ -138,7 +144,7 @@ def seal(module: AnsibleModule, run: t.Callable[[t.Sequence[str]], str], found: 
     stopped = [trace for trace in found if trace.kind == "sidecar"]
     if stopped:
         # The rules first: Envoy is gone before a sidecar that stops takes them away.
-        module.run_command(["/usr/local/sbin/istio-capture", "remove"])
+        module.run_command([_vm_files.CAPTURE_SCRIPT, "remove"])
         module.run_command(["systemctl", "disable", "--now", "--quiet", *reversed(_vm_image.RUNNING)])
     module.run_command(["systemctl", "daemon-reload"])
     if not enabled(run):
@@ -168,13 +174,7 @@ def main() -> None:
         supports_check_mode=True,
     )
 
-    def run(command: t.Sequence[str]) -> str:
-        try:
-            _code, out, err = module.run_command(list(command), handle_exceptions=False)
-        except OSError:
-            return ""
-        return str(out or err)
-
+    run = _sidecar_run.asking(module)
     params = module.params
     source = params["join"].get("source") or {}
     found = _vm_image.traces(run, source)

@@ -97,7 +97,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _proof, _sidecar_run, _vm_facts
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _proof, _sidecar_run, _vm_facts, _vm_files
 
 
 def prove(module: AnsibleModule) -> list[dict[str, t.Any]]:
@@ -122,7 +122,7 @@ def prove(module: AnsibleModule) -> list[dict[str, t.Any]]:
 
 def confirm(module: AnsibleModule) -> None:
     """Disarms the dead man's timer; ends the module where it was too late, or something does not run any more."""
-    code, _out, err = _sidecar_run.commands(module)([_sidecar_run.CAPTURE, "confirm"])
+    code, _out, err = _sidecar_run.commands(module)([_vm_files.CAPTURE_SCRIPT, "confirm"])
     if code:
         module.fail_json(msg=err.strip() or f"istio-capture confirm ended with {code}")
 

@@ -67,6 +67,7 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import (
     _atomic,
     _join,
     _package,
+    _sidecar_run,
     _vm_facts,
     _vm_files,
     _vm_remove,
@@ -135,13 +136,7 @@ def main() -> None:
     module.run_command_environ_update = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
     keep_logs = module.params["keep_logs"]
 
-    def text(command: t.Sequence[str]) -> str:
-        try:
-            _code, out, err = module.run_command(list(command), handle_exceptions=False)
-        except OSError:
-            return ""
-        return str(out or err)
-
+    text = _sidecar_run.asking(module)
     there = _vm_remove.left(text, keep_logs)
     hosts = _vm_remove.hosts_change()
     result: dict[str, t.Any] = {"changed": bool(there), "removed": there, "left": [], "diff": []}

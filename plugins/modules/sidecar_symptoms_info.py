@@ -58,10 +58,8 @@ vm:
   type: dict
 """
 
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _symptoms
+from ansible_collections.hybridmesh.istio.plugins.module_utils import _sidecar_run, _symptoms
 
 
 def main() -> None:
@@ -75,14 +73,7 @@ def main() -> None:
         supports_check_mode=True,
     )
 
-    def run(command: t.Sequence[str]) -> str:
-        try:
-            _code, out, err = module.run_command(list(command), handle_exceptions=False)
-        except OSError:
-            return ""
-        return str(out or err)
-
-    found = _symptoms.collect(run, module.params["probe"], module.params["timeout"])
+    found = _symptoms.collect(_sidecar_run.asking(module), module.params["probe"], module.params["timeout"])
     if module.params["controller_time"] is not None:
         found["clock_offset"] = round(found["time"] - module.params["controller_time"], 3)
     module.exit_json(changed=False, vm=found)

@@ -132,7 +132,6 @@ refused:
 """
 
 import contextlib
-import datetime
 import time
 import typing as t
 
@@ -143,15 +142,13 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import (
     _lock,
     _pod_reach,
     _share,
-    _workload_entry,
+    _turn,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._exec import ExecError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._expectation import split_group
 from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
-
-API = "/apis/networking.istio.io/v1/namespaces"
 
 
 def read(
@@ -161,19 +158,14 @@ def read(
     noted: t.Collection[_capacity.Key] = (),
 ) -> dict[str, t.Any]:
     """What `_capacity.survey` returns."""
-    entries: list[_workload_entry.Entry] = []
-    services: list[dict[str, t.Any]] = []
+    namespaces = sorted({vm["namespace"] for vm in vms})
+    entries, services = _turn.entries_of(cluster, namespaces), _turn.services_of(cluster, namespaces)
     groups: dict[tuple[str, str], t.Any] = {}
-    for namespace in sorted({vm["namespace"] for vm in vms}):
-        found = cluster.list_all(f"{API}/{namespace}/workloadentries")
-        entries += [_workload_entry.entry_from(item) for item in found]
-        services += cluster.list_all(f"/api/v1/namespaces/{namespace}/services")
     for vm in vms:
         key = (vm["namespace"], vm["group"])
         if key not in groups:
-            groups[key] = cluster.get("{}/{}/workloadgroups/{}".format(API, *key))
-    now = datetime.datetime.fromtimestamp(cluster.server_time or time.time(), datetime.timezone.utc)
-    return _capacity.survey(vms, entries, services, groups, now, running, noted)
+            groups[key] = cluster.get("{}/{}/workloadgroups/{}".format(_turn.API, *key))
+    return _capacity.survey(vms, entries, services, groups, _turn.now_of(cluster), running, noted)
 
 
 def settled(cluster: Cluster, vms: t.Sequence[t.Mapping[str, t.Any]], running: t.Collection[str]) -> dict[str, t.Any]:
@@ -192,8 +184,7 @@ def taken_out(cluster: Cluster, vms: t.Sequence[t.Mapping[str, t.Any]]) -> set[_
     for namespace in sorted({vm["namespace"] for vm in vms}):
         with contextlib.suppress(ApiError):
             lease = cluster.get(_share.lease(namespace).path)
-            now = datetime.datetime.fromtimestamp(cluster.server_time or time.time(), datetime.timezone.utc)
-            found |= {note.key for note in _share.notes_from(_lock.notes_of(lease), now)}
+            found |= {note.key for note in _share.notes_from(_lock.notes_of(lease), _turn.now_of(cluster))}
     return found
 
 
@@ -215,8 +206,7 @@ def seen(
 def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
     """Reads and divides."""
     params = module.params
-    if not 0 <= params["share"] <= 1:
-        raise MeshError(f"share is {params['share']}", "a number from 0 to 1", "correct it, 0.34 is about a third")
+    _capacity.judge_share(params["share"])
     vms = []
     for vm in params["vms"]:
         namespace, group = split_group(vm["group"])

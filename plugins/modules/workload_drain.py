@@ -290,8 +290,8 @@ def run(module: _cluster_module.Task, cluster: Cluster) -> dict[str, t.Any]:
     """Brings the state about."""
     params = module.params
     share = params["share"]
-    if share is not None and not 0 <= share <= 1:
-        raise MeshError(f"share is {share}", "a number from 0 to 1", "correct it, 0.34 is about a third")
+    if share is not None:
+        _capacity.judge_share(share)
     namespaces = sorted({key[0] for key in _turn.keys_of(params["vms"])})
     pairs = _turn.paired(_turn.entries_of(cluster, namespaces), params["vms"])
     done = plan(params, pairs)
