@@ -4,8 +4,8 @@
 """How plugins of this collection reach the Kubernetes API. Private to the collection.
 
 Options and environment variables have the names and the meaning that kubernetes.core gives them. The kubernetes client
-reads the credentials and renews them. Requests are raw JSON: its typed models cost more time and memory than all that
-is done with them here. The connections are ours, too, so that they are the same over all its releases.
+reads the credentials and renews them, where a kubeconfig does not simply have them. Requests are raw JSON: its typed models cost
+more time and memory than all that is done with them here. The connections are ours, too, so that they are the same over all its releases.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import copy
 import email.utils
+import importlib.util
 import json
 import os
 import time
@@ -22,21 +23,23 @@ import urllib.request
 
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._kubeconfig import (
+    Access,
     default_kubeconfig,
     inline,
     load_kubeconfig,
     of_context,
+    read_plain,
     secrets_of,
 )
 from ansible_collections.hybridmesh.istio.plugins.module_utils._pool import make_pool
 from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import PATIENCE, ApiError, refused
 
 try:
-    import kubernetes.client
-    import kubernetes.config
-    import kubernetes.config.kube_config
     import urllib3
 
+    # Loaded where it is needed only.
+    if importlib.util.find_spec("kubernetes") is None:
+        raise ImportError(name="kubernetes")
     IMPORT_ERROR: ImportError | None = None
 except ImportError as error:
     IMPORT_ERROR = error
@@ -86,7 +89,7 @@ class Cluster:
         server: the API server's base URL.
         server_time: the API server's clock at its last answer (seconds since 1970); None before the first.
         options: the options with those filled in that came from the environment.
-        configuration: the kubernetes client's Configuration. Paths in it can be read for as long as this object lives.
+        configuration: where the API server is, and how to get in. Paths in it can be read for as long as this object lives.
     """
 
     def __init__(self, options: t.Mapping[str, t.Any]) -> None:
@@ -110,9 +113,9 @@ class Cluster:
         self.server = str(self.configuration.host)
         self._pool = make_pool(self.configuration)
 
-    def _configure(self) -> t.Any:
+    def _configure(self) -> Access:
         options = self.options
-        configuration = kubernetes.client.Configuration()
+        configuration = Access()
         if not (
             options.get("host") and (options.get("api_key") or options.get("client_cert") or options.get("username"))
         ):
@@ -122,7 +125,7 @@ class Cluster:
         if options.get("api_key"):
             configuration.api_key = {"authorization": options["api_key"]}
             configuration.api_key_prefix = {"authorization": "Bearer"}
-            configuration.refresh_api_key_hook = None
+            configuration.refresh_api_key_hook, configuration.username = None, ""
         if options.get("username"):
             configuration.username, configuration.password = options["username"], options.get("password") or ""
             configuration.api_key, configuration.refresh_api_key_hook = {}, None
@@ -140,7 +143,6 @@ class Cluster:
         configuration.no_proxy = options.get("no_proxy") or proxies.get("no")
         if options.get("validate_certs") is not None:
             configuration.verify_ssl = options["validate_certs"]
-        self._keep_in_memory(configuration)
         return configuration
 
     def authorization(self) -> str | None:
@@ -161,9 +163,19 @@ class Cluster:
                 return f"{prefix} {configuration.api_key[name]}" if prefix else str(configuration.api_key[name])
         return None
 
-    def _keep_in_memory(self, configuration: t.Any) -> None:
+    def _by_client(self, configuration: Access, function: str, **given: t.Any) -> None:
+        """Has the kubernetes client read the credentials, which may mean to ask a plugin or a provider for them."""
+        from kubernetes import config
+        from kubernetes.config import kube_config
+
+        try:
+            getattr(config, function)(client_configuration=configuration, **given)
+        except config.ConfigException as error:
+            raise _unusable(error) from error
+        self._keep_in_memory(configuration, getattr(kube_config, "_temp_files", {}))
+
+    def _keep_in_memory(self, configuration: Access, files: dict[str, str]) -> None:
         """Takes keys off the disk that the kubernetes client has put there (those of exec credentials)."""
-        files: dict[str, str] = getattr(kubernetes.config.kube_config, "_temp_files", {})
         for attribute in ("cert_file", "key_file", "ssl_ca_cert"):
             path = getattr(configuration, attribute)
             names = [name for name, known in files.items() if known == path]
@@ -174,41 +186,31 @@ class Cluster:
                     del files[name]
                 os.remove(path)
 
-    def _from_kubeconfig(self, configuration: t.Any) -> None:
-        source = self.options.get("kubeconfig")
-        try:
-            if source is None and "KUBERNETES_SERVICE_HOST" in os.environ and not os.path.exists(default_kubeconfig()):
-                kubernetes.config.load_incluster_config(client_configuration=configuration)
-                return
-            path = None if isinstance(source, dict) else str(source or default_kubeconfig())
-            document = load_kubeconfig(path) if path else t.cast(t.Dict[str, t.Any], source)
-            user, cluster = of_context(document, self.options.get("context"))
-            self._proxy_url = cluster.get("proxy-url") or None
+    def _from_kubeconfig(self, configuration: Access) -> None:
+        source, context = self.options.get("kubeconfig"), self.options.get("context")
+        if source is None and "KUBERNETES_SERVICE_HOST" in os.environ and not os.path.exists(default_kubeconfig()):
+            self._by_client(configuration, "load_incluster_config")
+            return
+        path = None if isinstance(source, dict) else str(source or default_kubeconfig())
+        document = load_kubeconfig(path) if path else t.cast(t.Dict[str, t.Any], source)
+        self._proxy_url = of_context(document, context)[1].get("proxy-url") or None
+        if path and self.options.get("persist_config"):
+            # A renewed OIDC token is to be written back, and the client writes back what it has read itself.
+            self._by_client(configuration, "load_kube_config", config_file=path, context=context)
+        else:
             base = os.path.dirname(os.path.abspath(path.split(os.pathsep, maxsplit=1)[0])) if path else None
-            if path and self.options.get("persist_config"):
-                # A renewed OIDC token is to be written back, and the client writes back what it has read itself.
-                kubernetes.config.load_kube_config(
-                    config_file=path, context=self.options.get("context"), client_configuration=configuration
-                )
-            else:
-                kubernetes.config.load_kube_config_from_dict(
-                    self._without_files(document, base),
-                    context=self.options.get("context"),
-                    client_configuration=configuration,
-                    persist_config=False,
-                )
-            # The client only logs it when a credential plugin fails, and would go on as nobody.
-            given = self.options.get("api_key") or self.options.get("client_cert") or self.options.get("username")
-            if "exec" in user and not (given or configuration.api_key or configuration.cert_file):
-                raise kubernetes.config.ConfigException(
-                    "the credential plugin {} gave no credentials".format(user["exec"].get("command"))
-                )
-        except kubernetes.config.ConfigException as error:
-            raise MeshError(
-                f"the kubeconfig can't be used: {error}",
-                "a kubeconfig with a cluster, a user and the context asked for",
-                "check the options kubeconfig and context (or K8S_AUTH_KUBECONFIG, K8S_AUTH_CONTEXT, KUBECONFIG)",
-            ) from error
+            document = self._without_files(document, base)
+            user, cluster = of_context(document, context)
+            if read_plain(configuration, user, cluster):
+                return
+            self._by_client(
+                configuration, "load_kube_config_from_dict", config_dict=document, context=context, persist_config=False
+            )
+        # The client only logs it when a credential plugin fails, and would go on as nobody.
+        user, _cluster = of_context(document, context)
+        given = self.options.get("api_key") or self.options.get("client_cert") or self.options.get("username")
+        if "exec" in user and not (given or configuration.api_key or configuration.cert_file):
+            raise _unusable("the credential plugin {} gave no credentials".format(user["exec"].get("command")))
 
     def _without_files(self, document: t.Mapping[str, t.Any], base: str | None) -> dict[str, t.Any]:
         """The same kubeconfig with its inline keys held in memory.
@@ -360,6 +362,14 @@ class Cluster:
         if response.status >= 400:
             raise refused(method, path, response.status, response.data)
         return response
+
+
+def _unusable(why: t.Any) -> MeshError:
+    return MeshError(
+        f"the kubeconfig can't be used: {why}",
+        "a kubeconfig with a cluster, a user and the context asked for",
+        "check the options kubeconfig and context (or K8S_AUTH_KUBECONFIG, K8S_AUTH_CONTEXT, KUBECONFIG)",
+    )
 
 
 # Option -> the environment variable that kubernetes.core reads for it; proxy_headers has one for each header.

@@ -138,8 +138,10 @@ def _connect(cluster: Cluster, path: str, query: str, timeout: float) -> t.Any:
     tls: dict[str, t.Any] = {"cert_reqs": ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE}
     if not configuration.verify_ssl:
         tls["check_hostname"] = False
+    if configuration.tls_server_name:
+        tls["server_hostname"] = configuration.tls_server_name
     for ours, theirs in (("ssl_ca_cert", "ca_certs"), ("cert_file", "certfile"), ("key_file", "keyfile")):
-        if getattr(configuration, ours, None):
+        if getattr(configuration, ours):
             tls[theirs] = getattr(configuration, ours)
     options: dict[str, t.Any] = {}
     if configuration.proxy:

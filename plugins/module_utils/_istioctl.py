@@ -174,7 +174,7 @@ def kubeconfig(cluster: Cluster) -> dict[str, t.Any]:
         server["insecure-skip-tls-verify"] = True
     elif configuration.ssl_ca_cert:
         server["certificate-authority-data"] = _content(configuration.ssl_ca_cert)
-    if getattr(configuration, "tls_server_name", None):
+    if configuration.tls_server_name:
         server["tls-server-name"] = configuration.tls_server_name
     user: dict[str, t.Any] = {}
     if configuration.cert_file and configuration.key_file:
@@ -221,11 +221,11 @@ def way(cluster: Cluster, folder: str) -> tuple[str, tuple[int, ...], dict[str, 
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
     environment = {"NO_COLOR": "1"}
-    proxy = getattr(cluster.configuration, "proxy", None)
+    proxy, no_proxy = cluster.configuration.proxy, cluster.configuration.no_proxy
     if proxy:
         environment.update(HTTPS_PROXY=proxy, HTTP_PROXY=proxy)
-        if getattr(cluster.configuration, "no_proxy", None):
-            environment["NO_PROXY"] = cluster.configuration.no_proxy
+        if no_proxy:
+            environment["NO_PROXY"] = no_proxy
     return path, descriptors, environment
 
 

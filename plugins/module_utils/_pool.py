@@ -12,6 +12,7 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
+from ansible_collections.hybridmesh.istio.plugins.module_utils._kubeconfig import Access
 
 # A missing one is told by Cluster (it comes with the kubernetes client).
 with contextlib.suppress(ImportError):
@@ -21,11 +22,11 @@ with contextlib.suppress(ImportError):
 CONNECTIONS = 16
 
 
-def make_pool(configuration: t.Any) -> t.Any:
+def make_pool(configuration: Access) -> t.Any:
     """A pool of connections that threads may share.
 
     Args:
-        configuration: the kubernetes client's Configuration.
+        configuration: where the API server is, and how to get in.
 
     Raises:
         MeshError: certificates or keys can't be read, or a proxy needs a library that isn't there.
@@ -38,7 +39,7 @@ def make_pool(configuration: t.Any) -> t.Any:
         # Retries hide an unreachable API server for minutes; callers that wait do so on their own terms.
         "retries": False,
     }
-    if getattr(configuration, "tls_server_name", None):
+    if configuration.tls_server_name:
         settings["server_hostname"] = settings["assert_hostname"] = configuration.tls_server_name
     proxy = configuration.proxy
     if not proxy or bypasses(configuration.host, configuration.no_proxy or ""):
@@ -61,7 +62,7 @@ def make_pool(configuration: t.Any) -> t.Any:
     return urllib3.ProxyManager(proxy, proxy_headers=headers, **settings)
 
 
-def _context(configuration: t.Any) -> ssl.SSLContext:
+def _context(configuration: Access) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=configuration.ssl_ca_cert or None)
         if configuration.cert_file:

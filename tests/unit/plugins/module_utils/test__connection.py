@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import http.server
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -210,6 +211,71 @@ def test_options_from_the_environment(server: Server, monkeypatch: pytest.Monkey
     assert cluster.options["impersonate_groups"] == ["a", "b"]
     cluster.request("GET", "/x")
     assert server.requests[0][2]["Authorization"] == "Bearer from-env"
+
+
+@needs_openssl
+@pytest.mark.parametrize(
+    ("user", "cluster"),
+    [
+        ({}, {}),
+        ({"token": "abc"}, {}),
+        ({"token": ""}, {"insecure-skip-tls-verify": True}),
+        ({"username": "me", "password": "a:secret"}, {"insecure-skip-tls-verify": False}),
+        ({"username": "me"}, {}),
+        ({"token": "abc", "username": "me", "password": "secret"}, {"tls-server-name": "api.example"}),
+        ({"client-certificate": "user.crt", "client-key": "user.key"}, {"certificate-authority": "ca.crt"}),
+        ({"client-certificate": "user.crt", "client-key-data": "user.key"}, {"certificate-authority-data": "ca.crt"}),
+        ({"client-certificate-data": "user.crt", "client-key-data": "user.key", "token": "abc"}, {}),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_plain_words_mean_what_the_client_takes_them_for(
+    pki: pathlib.Path, monkeypatch: pytest.MonkeyPatch, scheme: str, user: dict[str, t.Any], cluster: dict[str, t.Any]
+) -> None:
+    def filled(entry: dict[str, t.Any]) -> dict[str, t.Any]:
+        return {key: inline(pki, value) if key.endswith("-data") else value for key, value in entry.items()}
+
+    (pki / "config").write_text(yaml.safe_dump(kubeconfig(f"{scheme}://127.0.0.1:1/", filled(user), **filled(cluster))))
+
+    def told() -> dict[str, t.Any]:
+        found = Cluster({"kubeconfig": str(pki / "config")})
+        access = found.configuration
+        files = {
+            name: pathlib.Path(path).read_bytes() if path else None
+            for name, path in vars(access).items()
+            if name in ("ssl_ca_cert", "cert_file", "key_file")
+        }
+        return {
+            **files,
+            "server": found.server,
+            "authorization": found.authorization(),
+            "verified": access.verify_ssl,
+            "name": access.tls_server_name,
+        }
+
+    ours = told()
+    monkeypatch.setattr(_connection, "read_plain", lambda *_entries: False)
+    assert ours == told()
+
+
+def test_plain_words_do_without_the_client(server: Server, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "config").write_text(yaml.safe_dump(kubeconfig(server.url, {"token": "abc"})))
+    program = (
+        "import sys; from ansible_collections.hybridmesh.istio.plugins.module_utils._connection import Cluster;"
+        f"Cluster({{'kubeconfig': {str(tmp_path / 'config')!r}}}).get('/version'); assert 'kubernetes' not in sys.modules"
+    )
+    root = pathlib.Path(_connection.__file__).parents[5]
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": str(root)})
+    assert server.requests[0][2]["Authorization"] == "Bearer abc"
+
+
+@pytest.mark.parametrize("where", ["user", "cluster"])
+def test_a_file_that_is_not_there(tmp_path: pathlib.Path, where: str) -> None:
+    user = {"client-certificate": "none.crt", "client-key": "none.key"} if where == "user" else {"token": "abc"}
+    cluster = {"certificate-authority": "none.crt"} if where == "cluster" else {}
+    (tmp_path / "config").write_text(yaml.safe_dump(kubeconfig("https://127.0.0.1:1", user, **cluster)))
+    with pytest.raises(MeshError, match=r"the kubeconfig can't be used: File does not exist: .*none\.crt"):
+        Cluster({"kubeconfig": str(tmp_path / "config")})
 
 
 def test_a_kubeconfig_and_its_contexts(server: Server, tmp_path: pathlib.Path) -> None:
@@ -441,6 +507,13 @@ def test_name_and_password(server: Server) -> None:
     cluster = Cluster({"host": server.url, "username": "jane", "password": "secret"})
     cluster.request("GET", "/x")
     assert server.requests[0][2]["Authorization"] == "Basic amFuZTpzZWNyZXQ="
+
+
+def test_a_token_goes_before_the_kubeconfigs_name_and_password(server: Server) -> None:
+    document = kubeconfig(server.url, {"username": "me", "password": "secret"})
+    Cluster({"kubeconfig": document}).request("GET", "/x")
+    Cluster({"kubeconfig": document, "api_key": "abc"}).request("GET", "/x")
+    assert [sent["Authorization"] for _verb, _path, sent in server.requests] == ["Basic bWU6c2VjcmV0", "Bearer abc"]
 
 
 def test_headers_for_a_proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

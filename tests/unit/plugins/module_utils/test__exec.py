@@ -11,6 +11,7 @@ import typing as t
 import pytest
 import websocket
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _exec
+from ansible_collections.hybridmesh.istio.plugins.module_utils._kubeconfig import Access
 from ansible_collections.hybridmesh.istio.plugins.module_utils._refused import ApiError
 
 
@@ -36,14 +37,14 @@ class Socket:
         self.closed = True
 
 
-class Configuration:
-    verify_ssl, ssl_ca_cert, cert_file, key_file = True, "/ca", "/cert", "/key"
-    proxy, no_proxy = "http://user:word@proxy:3128", "a, b"
+def access() -> Access:
+    files = {"ssl_ca_cert": "/ca", "cert_file": "/cert", "key_file": "/key"}
+    return Access(**files, tls_server_name="api.example", proxy="http://user:word@proxy:3128", no_proxy="a, b")
 
 
 class Cluster:
     server = "https://10.0.0.1:6443"
-    configuration = Configuration()
+    configuration = access()
     options: t.ClassVar[dict[str, t.Any]] = {"impersonate_user": "u", "impersonate_groups": ["g", "h"]}
 
     def authorization(self) -> str:
@@ -76,6 +77,7 @@ def test_asks_the_way_the_api_wants_it(connect):
         "Impersonate-Group: h",
     ]
     assert seen["sslopt"]["certfile"] == "/cert"
+    assert seen["sslopt"]["server_hostname"] == "api.example"
     assert (seen["http_proxy_host"], seen["http_proxy_port"], seen["http_proxy_auth"]) == (
         "proxy",
         3128,

@@ -11,12 +11,12 @@ import io
 import json
 import os
 import tarfile
-import types
 
 import pytest
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _istioctl
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 from ansible_collections.hybridmesh.istio.plugins.module_utils._istioctl import Finder, Istioctl, archive_name, reason
+from ansible_collections.hybridmesh.istio.plugins.module_utils._kubeconfig import Access
 
 
 @pytest.mark.parametrize(
@@ -159,9 +159,7 @@ class Configured:
         ca.write_bytes(b"the CA")
         self.options = {}
         self.files = []
-        settings = {"verify_ssl": True, "ssl_ca_cert": str(ca), "cert_file": None, "key_file": None, "proxy": None}
-        settings.update(no_proxy=None, tls_server_name=None, **more)
-        self.configuration = types.SimpleNamespace(**settings)
+        self.configuration = Access(ssl_ca_cert=str(ca), **more)
         self.bearer = None
 
     def authorization(self):
