@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from ansible.plugins.action.normal import ActionModule as Normal
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _workers
 
 _workers.share_memory()
 
 
-class ActionModule(Normal):  # type: ignore[misc]
+class ActionModule(_workers.LightAction):
     """Runs the module."""

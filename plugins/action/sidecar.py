@@ -15,7 +15,6 @@ from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _workers
 class ActionModule(_workers.LightAction):
     """Runs the module; refuses a token where Ansible would write the module's arguments to temporary files."""
 
-    let_go = ("files", "own_files", "token")
     _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:

@@ -11,6 +11,4 @@ _workers.share_memory()
 
 
 class ActionModule(_workers.LightAction):
-    """Runs the module, and lets go of the files that it was given."""
-
-    let_go = ("config",)
+    """Runs the module."""

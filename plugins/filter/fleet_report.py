@@ -48,9 +48,7 @@ def fleet_report(hosts: t.Iterable[str], known: t.Mapping[str, t.Any], now: floa
     # For one filter of a collection, each of Ansible's workers loads them all: what only this one needs waits for its call.
     from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _fleet, _known
 
-    names = list(hosts)
-    found = _known.of_hosts(names, known, ["__vm_sidecar_info"], "vm_sidecar_renewals")
-    return _fleet.report(names, found["vm_sidecar_renewals"], found["__vm_sidecar_info"], float(now))
+    return _fleet.report(_known.of_hosts(hosts, known, ["__vm_sidecar_info"], "vm_sidecar_renewals"), float(now))
 
 
 class FilterModule:

@@ -80,15 +80,10 @@ def proof_table(
 ):
     hosts = list(hosts)
     own = ("__mesh_verify_probe", "__vm_sidecar_failure", "__vm_sidecar_info")
-    probes, failures, contacts, earlier = _known.of_hosts(hosts, known, own, "mesh_verify_proof").values()
     return _proof.prove(
-        hosts,
-        probes,
+        _known.of_hosts(hosts, known, own, "mesh_verify_proof"),
         entries=list(entries or ()),
         pods=list(pods or ()),
-        earlier=earlier,
-        failures=failures,
-        contacts=contacts,
         targeted=frozenset(hosts if targeted is None else targeted),
         alive=frozenset(hosts if alive is None else alive),
         from_pod=bool(from_pod),

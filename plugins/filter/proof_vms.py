@@ -50,9 +50,9 @@ from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _proof
 
 
 def proof_vms(hosts, known, namespace=None, entries=None):
-    hosts = list(hosts)
-    probes = [known[host].get("__mesh_verify_probe") for host in hosts]
-    return _proof.vms_for_api(hosts, probes, namespace, None if entries is None else list(entries))
+    # One host after the other: Ansible makes a host's variables when they are asked for.
+    probes = ((host, known[host].get("__mesh_verify_probe")) for host in hosts)
+    return _proof.vms_for_api(probes, namespace, None if entries is None else list(entries))
 
 
 class FilterModule:

@@ -70,10 +70,11 @@ def run_summary(
         "onboard": (_summary.onboarded, ("info", "failure", "done"), ("joined", "changed")),
         "remove": (_summary.removed, ("info", "removed"), ("removed",)),
     }[job]
-    seen = _known.of_hosts(names, known, [f"__vm_sidecar_{name}" for name in own], "__vm_sidecar_plans")
     outcomes = [
         judge(name, dict(zip((*own, "plan"), values, strict=True)), name in living, bool(check_mode))
-        for name, *values in zip(names, *seen.values(), strict=True)
+        for name, *values in _known.of_hosts(
+            names, known, [f"__vm_sidecar_{name}" for name in own], "__vm_sidecar_plans"
+        )
     ]
     return _summary.summary(outcomes, listed)
 

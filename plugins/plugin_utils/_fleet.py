@@ -34,18 +34,15 @@ _COLUMNS = (
 )
 
 
-def report(
-    hosts: t.Sequence[str], renewals: t.Sequence[t.Any], contacts: t.Sequence[t.Any], now: float
-) -> dict[str, t.Any]:
+def report(known: t.Iterable[tuple[t.Any, ...]], now: float) -> dict[str, t.Any]:
     """All rows, the table as lines, and as a page.
 
     Args:
-        hosts: every VM to list.
-        renewals: what `renew` found on each, in the same order; None for those without.
-        contacts: the result of the first task on each; read where it says that the host could not be reached.
+        known: for every VM to list its name, the result of the first task (read where it says that the VM could not be reached), and what
+            `renew` found (None for those without).
         now: seconds since the epoch.
     """
-    rows = [_row(host, found, contact, now) for host, found, contact in zip(hosts, renewals, contacts, strict=True)]
+    rows = [_row(host, found, contact, now) for host, contact, found in known]
     rows.sort(key=lambda row: _tables.natural(row["vm"]))
     counts = {state: sum(row["state"] == state for row in rows) for state in _WORDS}
     summary = f"{len(rows)} VMs - " + ", ".join(f"{count} {state}" for state, count in counts.items() if count)

@@ -13,8 +13,8 @@ Mapping = collections.abc.Mapping
 
 def of_hosts(
     hosts: t.Iterable[str], known: Mapping[str, Mapping[str, t.Any]], own: t.Sequence[str], shared: str
-) -> dict[str, list[t.Any]]:
-    """Looks at the variables of each host once, and keeps none of them but what was asked for: a host's are large.
+) -> t.Iterator[tuple[t.Any, ...]]:
+    """Looks at the variables of each host once, one host after the other: they are large, and made when they are asked for.
 
     Args:
         hosts: inventory names.
@@ -23,16 +23,13 @@ def of_hosts(
         shared: name of one that all hosts of a batch share, with `by_vm`. Reading it costs as much as it has hosts, so that it is read
             where no other host's had this one.
 
-    Returns:
-        For each of these names what each host has, in the same order; None where it has nothing.
+    Yields:
+        For each host its name, its own variables in the order of their names, and what the shared one says of it; None for what it has not.
     """
-    result: dict[str, list[t.Any]] = {name: [] for name in (*own, shared)}
     seen: dict[str, t.Any] = {}
     for host in hosts:
         variables = known[host]
-        for name in own:
-            result[name].append(variables.get(name))
+        values = [variables.get(name) for name in own]
         if host not in seen:
             seen.update((variables.get(shared) or {}).get("by_vm") or {})
-        result[shared].append(seen.get(host))
-    return result
+        yield (host, *values, seen.get(host))

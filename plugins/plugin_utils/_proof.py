@@ -41,22 +41,20 @@ Finding = dict[str, t.Any]
 
 
 def vms_for_api(
-    hosts: t.Sequence[str],
-    probes: t.Sequence[t.Any],
+    probes: t.Iterable[tuple[str, t.Any]],
     namespace: str | None = None,
     entries: t.Sequence[Mapping[str, t.Any]] | None = None,
 ) -> list[dict[str, t.Any]]:
     """What the modules on the API's side must know of each VM that answered: name, group, address.
 
     Args:
-        hosts: inventory names.
-        probes: their results of mesh_probe, in the same order; None for those without.
+        probes: inventory names, and their results of mesh_probe; None for those without.
         namespace: namespace of groups given by name only; else the one that the VM's sidecar says.
         entries: verdicts on the entries. If given, only VMs whose entry is right are returned.
     """
     fine = None if entries is None else {entry["vm"] for entry in entries if entry["ok"]}
     result = []
-    for host, probe in zip(hosts, probes, strict=True):
+    for host, probe in probes:
         if not _answered(probe) or (fine is not None and host not in fine):
             continue
         sidecar = probe["sidecar"]
@@ -76,13 +74,9 @@ def _answered(probe: t.Any) -> bool:
 
 
 def prove(
-    hosts: t.Sequence[str],
-    probes: t.Sequence[t.Any],
+    known: t.Iterable[tuple[t.Any, ...]],
     entries: t.Sequence[Mapping[str, t.Any]],
     pods: t.Sequence[Mapping[str, t.Any]],
-    earlier: t.Sequence[t.Any],
-    failures: t.Sequence[t.Any],
-    contacts: t.Sequence[t.Any],
     targeted: t.Collection[str],
     alive: t.Collection[str],
     from_pod: bool,
@@ -91,13 +85,11 @@ def prove(
     """The verdicts on all hosts, and the table.
 
     Args:
-        hosts: every VM to list.
-        probes: results of mesh_probe in the same order; None where it did not run.
+        known: for every VM to list its name, the result of mesh_probe (None where it did not run), why it failed before (text, or a
+            mapping with found/next_step; None for the others), the result of an earlier task (read only where it says that the VM could
+            not be reached), and what an earlier batch of this run said of it (None for the others).
         entries: verdicts of workload_entry_info.
         pods: verdicts of workload_probe.
-        earlier: what an earlier batch of this run said of a host, in the same order; None for the others.
-        failures: why a host failed before (text, or a mapping with found/next_step); None for the others.
-        contacts: result of an earlier task on a host; read only where it says that the host could not be reached.
         targeted: the hosts of the play.
         alive: those that have not failed.
         from_pod: whether a workload to send requests from was given.
@@ -106,7 +98,7 @@ def prove(
     by_entry = {entry["vm"]: entry for entry in entries}
     by_pod = {verdict["vm"]: verdict for verdict in pods}
     rows = []
-    for host, probe, before, failure, contact in zip(hosts, probes, earlier, failures, contacts, strict=True):
+    for host, probe, failure, contact, before in known:
         if host in by_entry and _answered(probe):
             row = _row(host, probe, by_entry[host], by_pod.get(host), from_pod, check_mode)
         elif isinstance(before, Mapping) and "state" in before and not _lost(probe):

@@ -17,6 +17,7 @@ import os
 import typing as t
 
 from ansible.plugins.action.normal import ActionModule as Normal
+from ansible.utils.display import Display
 
 
 @functools.cache
@@ -29,16 +30,13 @@ def share_memory() -> None:
 
 
 class LightAction(Normal):  # type: ignore[misc]
-    """Runs a module, and lets go of options that are of no use after it.
+    """Runs a module, and lets go of its options after it.
 
-    A worker sends its task's options back with the result, and Ansible keeps them until all machines are done.
-
-    Attributes:
-        let_go: their names.
+    A worker sends its task's options back twice, in the task's fields and as the result's `invocation`. Ansible keeps them until all
+    machines are done, and shows neither below -vvv, nor after a task has started.
     """
 
-    let_go: tuple[str, ...] = ()
-    # All options: with `until` this runs again.
+    # With `until` this runs again.
     _asked: dict[str, t.Any] | None = None
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
@@ -49,5 +47,7 @@ class LightAction(Normal):  # type: ignore[misc]
         try:
             result: dict[str, t.Any] = super().run(tmp, task_vars)
         finally:
-            self._task.args = {name: value for name, value in self._asked.items() if name not in self.let_go}
+            self._task.args = {}
+        if Display().verbosity < 3:
+            result.pop("invocation", None)
         return result

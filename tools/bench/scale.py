@@ -12,21 +12,23 @@ PLAYBOOK-growth  the same of its memory
 PLAYBOOK-memory  its peak of memory with 2,000, forks included, against 600 MB
 PLAYBOOK-calls   API calls with 2,000 against those with 100
 
-The lab's VMs are real and reached over ssh; all others are connections (connection/recorded.py) that answer at once, in Ansible's
-worker, what the first of the lab's VMs answered to the same module, under an address of their own. Their WorkloadEntries
-are in the API server, made for this. So the figures hold what the controller does, and nothing of what ssh and machines
+The lab's VMs are real and reached over ssh; all others are connections (connection/recorded.py) that answer in Ansible's worker, a
+quarter of a second later, what the first of the lab's VMs answered to the same module, under an address of their own. Their
+WorkloadEntries are in the API server, made for this. So the figures hold what the controller does, and nothing of what ssh and machines
 do. No request is sent from a pod. Memory is PSS: what is shared between Ansible and its forks counts once.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.server
 import json
 import os
 import pathlib
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -99,18 +101,31 @@ class Measured(t.NamedTuple):
     calls: int
 
 
+def still(process: int) -> list[int]:
+    """Stops a process, and tells its children. One that is gone has none."""
+    os.kill(process, signal.SIGSTOP)
+    folder = pathlib.Path(f"/proc/{process}")
+    while (folder / "stat").read_text().rpartition(")")[2].split()[0] not in "TZX":
+        time.sleep(0.0005)
+    return [int(child) for children in folder.glob("task/*/children") for child in children.read_text().split()]
+
+
 def pss_of(root: int) -> int:
-    """KiB of a process and all below it."""
-    total, todo = 0, [root]
-    while todo:
-        folder = pathlib.Path(f"/proc/{todo.pop()}")
-        try:
-            for children in folder.glob("task/*/children"):
-                todo += map(int, children.read_text().split())
-            rollup = (folder / "smaps_rollup").read_text()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    """KiB of a process and all below it. They stand still for that: what is shared counts twice if its sharers change in between."""
+    total, todo, found = 0, [root], []
+    try:
+        while todo:
+            with contextlib.suppress(OSError):
+                found.append(todo.pop())
+                todo += still(found[-1])
+        for process in found:
+            with contextlib.suppress(OSError):
+                rollup = pathlib.Path(f"/proc/{process}/smaps_rollup").read_text()
+                total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    finally:
+        for process in found:
+            with contextlib.suppress(OSError):
+                os.kill(process, signal.SIGCONT)
     return total
 
 

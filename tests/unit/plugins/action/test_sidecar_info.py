@@ -1,7 +1,7 @@
 # Copyright: Contributors to the hybridmesh.istio project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tests that no machine's files come back from a worker."""
+"""Tests that nothing that a machine was asked comes back from a worker."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import types
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action.normal import ActionModule as Normal
+from ansible.utils.display import Display
 from ansible_collections.hybridmesh.istio.plugins.action.sidecar_info import ActionModule
 
 ARGS = {"controller_time": 5.0, "config": {"files": {"mesh.yaml": "x" * 10000}}}
-LEFT = {"controller_time": 5.0}
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def ran(monkeypatch):
         seen.append(self._task.args)
         if task_vars == "gone":
             raise AnsibleConnectionFailure("gone")
-        return {"changed": False}
+        return {"changed": False, "invocation": {"module_args": self._task.args}}
 
     monkeypatch.setattr(Normal, "run", run)
     made = ActionModule.__new__(ActionModule)
@@ -37,7 +37,12 @@ def test_the_module_gets_them_and_the_task_forgets_them(ran):
     action, seen = ran
     assert action.run() == {"changed": False}
     assert seen == [ARGS]
-    assert action._task.args == LEFT
+    assert action._task.args == {}
+
+
+def test_who_asks_for_them_sees_them(ran, monkeypatch):
+    monkeypatch.setattr(Display(), "verbosity", 3)
+    assert ran[0].run()["invocation"] == {"module_args": ARGS}
 
 
 def test_the_module_gets_them_at_each_try(ran):
@@ -45,11 +50,11 @@ def test_the_module_gets_them_at_each_try(ran):
     action.run()
     action.run()
     assert seen == [ARGS, ARGS]
-    assert action._task.args == LEFT
+    assert action._task.args == {}
 
 
 def test_a_machine_that_is_gone_leaves_none(ran):
     action, _seen = ran
     with pytest.raises(AnsibleConnectionFailure):
         action.run(None, "gone")
-    assert action._task.args == LEFT
+    assert action._task.args == {}

@@ -32,7 +32,7 @@ def finding(fails, text="<b>x</b> & y"):
 def report(**machines):
     contacts = [value if value and "unreachable" in value else None for value in machines.values()]
     renewals = [None if contact else value for contact, value in zip(contacts, machines.values(), strict=True)]
-    return _fleet.report(list(machines), renewals, contacts, NOW)
+    return _fleet.report(zip(machines, contacts, renewals, strict=True), NOW)
 
 
 def test_every_machine_has_a_row_and_a_state():

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import typing as t
+import weakref
 
 from ansible_collections.hybridmesh.istio.plugins.filter.proof_table import FilterModule
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _known
@@ -24,16 +25,46 @@ class Counting(dict):
 def test_each_host_has_its_own_and_what_its_batch_shares():
     first, second = {"by_vm": {"a": 1, "b": 2}}, {"by_vm": {"c": 3}}
     known = [{"own": "A", "all": first}, {"all": first}, {"own": "C", "all": second}, {}]
-    assert _known.of_hosts("abcd", dict(zip("abcd", known, strict=True)), ["own"], "all") == {
-        "own": ["A", None, "C", None],
-        "all": [1, 2, 3, None],
-    }
+    assert list(_known.of_hosts("abcd", dict(zip("abcd", known, strict=True)), ["own"], "all")) == [
+        ("a", "A", 1),
+        ("b", None, 2),
+        ("c", "C", 3),
+        ("d", None, None),
+    ]
+
+
+class Value:
+    """One value of a host."""
+
+    def __init__(self, host):
+        self.host = host
+
+
+class Made(dict):
+    """Variables that are made when they are asked for, as Ansible's are, and how many of them there were at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.alive, self.most = weakref.WeakSet(), 0
+
+    def __missing__(self, host):
+        value = Value(host)
+        self.alive.add(value)
+        self.most = max(self.most, len(self.alive))
+        return {"own": value}
+
+
+def test_what_one_host_had_is_gone_when_the_next_but_one_is_looked_at():
+    known = Made()
+    hosts = [own.host for _host, own, _shared in _known.of_hosts(range(100), known, ["own"], "all")]
+    assert hosts == list(range(100))
+    assert known.most <= 2
 
 
 def test_what_is_shared_is_read_once_a_batch():
     shared = {"by_vm": dict.fromkeys(range(1000), 1)}
     Counting.reads.clear()
-    _known.of_hosts(range(1000), {number: Counting(all=shared) for number in range(1000)}, [], "all")
+    list(_known.of_hosts(range(1000), {number: Counting(all=shared) for number in range(1000)}, [], "all"))
     assert Counting.reads == ["all"]
 
 
