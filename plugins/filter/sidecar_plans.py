@@ -63,7 +63,7 @@ _value:
   description:
     - C(by_vm), for each machine that answered C(package), C(token) and C(start), which say what is needed and why, and C(problems).
     - C(problems), by name what has to be put right first, as text; C(vms), by name C(name), C(group) and C(address); C(targets), what a
-      pod should reach; and names, C(tokens), C(starts), C(captures), C(running) and C(work).
+      pod should reach; and names, C(tokens), C(starts), C(captures), C(running), C(work), C(returns) and C(prepares).
   type: dict
 """
 

@@ -48,8 +48,8 @@ def plans(hosts: t.Iterable[str], known: Mapping[str, Mapping[str, t.Any]], run:
     Returns:
         `by_vm`, what `_plan.plan` says of each; `vms`, name, group and address of each, by name; `targets`, what a pod should
         reach; `problems`, what stands in the way of a machine, as text by name; and names: `tokens` of those that need one,
-        `starts` of those that are started or get another capture, `captures` of those that get that alone, `running`, `work`, and
-        `returns` of those that can go back.
+        `starts` of those that are started or get another capture, `captures` of those that get that alone, `running`, `work`,
+        `returns` of those that can go back, and `prepares` of those that need something before the package can be installed.
     """
     by_vm: dict[str, t.Any] = {}
     vms: dict[str, t.Any] = {}
@@ -75,6 +75,11 @@ def plans(hosts: t.Iterable[str], known: Mapping[str, Mapping[str, t.Any]], run:
         "captures": [host for host, plan in by_vm.items() if plan["start"]["what"] == "capture"],
         "running": [host for host, plan in by_vm.items() if plan["running"]],
         "work": [host for host, plan in by_vm.items() if plan["work"]],
+        "prepares": [
+            host
+            for host, plan in by_vm.items()
+            if plan["stale"] or (plan["package"]["needed"] and plan["package"]["source"] in ("path", "apt"))
+        ],
         "returns": [host for host, plan in by_vm.items() if plan["running"] or plan["way_back"]],
     }
 

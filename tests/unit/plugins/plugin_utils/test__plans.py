@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+import pytest
 from ansible_collections.hybridmesh.istio.plugins.filter.sidecar_plans import FilterModule
 
 GROUPS = {
@@ -64,8 +65,15 @@ def test_each_machine_that_answered_is_decided() -> None:
         "pinned": {"name": "pinned", "group": "shop/pay", "address": "198.51.100.7"},
     }
     assert found["tokens"] == found["starts"] == found["work"] == ["new", "pinned"]
-    assert found["captures"] == found["running"] == []
+    assert found["captures"] == found["running"] == found["prepares"] == []
     assert found["by_vm"]["new"]["package"]["version"] == "1.31.0"
+
+
+@pytest.mark.parametrize("source", ["path", "apt"])
+def test_a_package_of_another_way_is_prepared(source: str) -> None:
+    package = dict(PACKAGE, **{source: "istio-sidecar"})
+    found = plans({"one": machine("192.0.2.21", package=package), "two": machine("192.0.2.22")})
+    assert found["prepares"] == ["one"]
 
 
 def test_an_upgrade_takes_istiods_version_where_none_is_asked_for() -> None:
