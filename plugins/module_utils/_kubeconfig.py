@@ -140,12 +140,11 @@ def read_plain(access: Access, user: t.Mapping[str, t.Any], cluster: t.Mapping[s
     Returns:
         Whether that was all. Otherwise nothing was taken over: the client is needed, to read the rest or to say what is wrong with it.
     """
-    files = {"ssl_ca_cert": cluster.get("certificate-authority"), "cert_file": user.get("client-certificate")}
-    files["key_file"] = user.get("client-key")
+    files = cluster.get("certificate-authority"), user.get("client-certificate"), user.get("client-key")
     if (
         not cluster.get("server")
         or any(user.get(key) for key in _LEADING)
-        or any(path and not os.path.isfile(path) for path in files.values())
+        or any(path and not os.path.isfile(path) for path in files)
         or any(key.endswith("-data") for key in (*user, *cluster))
     ):
         return False
@@ -153,7 +152,7 @@ def read_plain(access: Access, user: t.Mapping[str, t.Any], cluster: t.Mapping[s
     access.verify_ssl = not cluster.get("insecure-skip-tls-verify")
     access.tls_server_name = cluster.get("tls-server-name")
     if access.host.startswith("https"):
-        access.ssl_ca_cert, access.cert_file, access.key_file = files.values()
+        access.ssl_ca_cert, access.cert_file, access.key_file = files
     if user.get("token"):
         access.api_key = {"authorization": user["token"]}
         access.api_key_prefix = {"authorization": "Bearer"}

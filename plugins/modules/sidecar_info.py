@@ -157,7 +157,6 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hybridmesh.istio.plugins.module_utils import (
-    _proof,
     _reach,
     _sidecar_run,
     _vm_config,
@@ -224,6 +223,9 @@ def look(module: AnsibleModule) -> dict[str, t.Any]:
     towards = _reach.split_target(params["targets"][0])[0] if params["targets"] else ANYWHERE
     facts["address"] = _reach.source_address(towards)
     if params["names_resolve"]:
+        # Not loaded on each of hundreds of machines at every look: it is a tenth of what a look takes.
+        from ansible_collections.hybridmesh.istio.plugins.module_utils import _proof
+
         facts["resolver"] = _proof.ask_resolver(facts["hostname"], params["timeout"])
     if params["config"] is not None:
         facts["drift"] = drift(module, params["config"], facts)
