@@ -193,21 +193,20 @@ class Cluster:
             return
         path = None if isinstance(source, dict) else str(source or default_kubeconfig())
         document = load_kubeconfig(path) if path else t.cast(t.Dict[str, t.Any], source)
-        self._proxy_url = of_context(document, context)[1].get("proxy-url") or None
+        user, cluster = of_context(document, context)
+        self._proxy_url = cluster.get("proxy-url") or None
         if path and self.options.get("persist_config"):
             # A renewed OIDC token is to be written back, and the client writes back what it has read itself.
             self._by_client(configuration, "load_kube_config", config_file=path, context=context)
         else:
             base = os.path.dirname(os.path.abspath(path.split(os.pathsep, maxsplit=1)[0])) if path else None
             document = self._without_files(document, base)
-            user, cluster = of_context(document, context)
-            if read_plain(configuration, user, cluster):
+            if read_plain(configuration, *of_context(document, context)):
                 return
             self._by_client(
                 configuration, "load_kube_config_from_dict", config_dict=document, context=context, persist_config=False
             )
         # The client only logs it when a credential plugin fails, and would go on as nobody.
-        user, _cluster = of_context(document, context)
         given = self.options.get("api_key") or self.options.get("client_cert") or self.options.get("username")
         if "exec" in user and not (given or configuration.api_key or configuration.cert_file):
             raise _unusable("the credential plugin {} gave no credentials".format(user["exec"].get("command")))

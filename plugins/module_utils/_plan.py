@@ -207,7 +207,8 @@ def plan(facts: Facts, wanted: Facts) -> dict[str, t.Any]:
     Returns:
         `package`, `token`, `start` (see `start_plan`), `hold` (whether the hold has to be set), `drifted` (whether a file
         differs), `way_back` (whether a run that was cut off left one), `stale` (whether that is of no use any more),
-        `running` (whether the sidecar was proven and runs), `work` (whether anything is to be done at all), `pod_target`
+        `apart` (whether the package comes in a way of its own before all else), `running` (whether the sidecar was proven and
+        runs), `work` (whether anything is to be done at all), `pod_target`
         (what a pod should reach, or null) and `problems` (check, found, expected, next_step, message).
     """
     files = wanted.get("files") or {}
@@ -245,6 +246,7 @@ def plan(facts: Facts, wanted: Facts) -> dict[str, t.Any]:
         "drifted": drifted,
         "way_back": way_back,
         "stale": stale,
+        "apart": bool(package["needed"]) and package["source"] in ("path", "apt"),
         "work": bool(package["needed"] or token["needed"] or start["what"] or hold or drifted or stale),
         "pod_target": target,
         "problems": [

@@ -254,7 +254,7 @@ def main() -> None:
     except ValueError as error:
         module.fail_json(msg=f"targets: {error}")
     facts = look(module)
-    # Ansible keeps each machine's options with its result, as long as the run lasts: not the files of thousands of machines.
+    # The files of each machine do not travel back, and are not shown at -vvv.
     told = {name: value for name, value in params.items() if name != "config"}
     module.exit_json(changed=False, vm=facts, invocation={"module_args": told})
 

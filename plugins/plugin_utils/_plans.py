@@ -75,11 +75,7 @@ def plans(hosts: t.Iterable[str], known: Mapping[str, Mapping[str, t.Any]], run:
         "captures": [host for host, plan in by_vm.items() if plan["start"]["what"] == "capture"],
         "running": [host for host, plan in by_vm.items() if plan["running"]],
         "work": [host for host, plan in by_vm.items() if plan["work"]],
-        "prepares": [
-            host
-            for host, plan in by_vm.items()
-            if plan["stale"] or (plan["package"]["needed"] and plan["package"]["source"] in ("path", "apt"))
-        ],
+        "prepares": [host for host, plan in by_vm.items() if plan["stale"] or plan["apart"]],
         "returns": [host for host, plan in by_vm.items() if plan["running"] or plan["way_back"]],
     }
 

@@ -105,7 +105,11 @@ class Measured(t.NamedTuple):
 
 
 def still(process: int) -> list[int]:
-    """Stops a process, and tells its children. One that is gone has none."""
+    """Stops a process, and tells its children.
+
+    Raises:
+        OSError: it is gone.
+    """
     os.kill(process, signal.SIGSTOP)
     folder = pathlib.Path(f"/proc/{process}")
     while (folder / "stat").read_text().rpartition(")")[2].split()[0] not in "TZX":
