@@ -9,11 +9,10 @@ import contextlib
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hybridmesh.istio.plugins.module_utils import _package
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
 
 
-def commands(module: AnsibleModule) -> _package.Run:
+def commands(module: AnsibleModule) -> t.Callable[[t.Sequence[str]], tuple[int, str, str]]:
     """How a command is run that has to be there; nobody is asked anything, and what it says is English."""
     module.run_command_environ_update = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
 

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sidecar's files on a machine against what they must be. Private to the collection.
 
-`sidecar_info` says whether anything differs, in the round trip that it needs anyway; `sidecar` makes it so.
+`sidecar_info` says whether anything differs, in the round trip that it needs anyway; `sidecar` makes it so. Imports nothing of
+Ansible (see _bare).
 """
 
 from __future__ import annotations
@@ -11,73 +12,24 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _atomic, _capture, _vm_files
 
 Params = t.Mapping[str, t.Any]
 
 
-def argument_spec() -> dict[str, t.Any]:
-    """The options that say what the files must be."""
-    ports = {"type": "list", "elements": "int", "default": []}
-    words = {"type": "list", "elements": "str", "default": []}
-    return {
-        "files": {"type": "dict"},
-        "address": {"type": "str"},
-        "image": {"type": "bool", "default": False},
-        "environment": {"type": "dict", "default": {}},
-        "concurrency": {"type": "int"},
-        "capture": {
-            "type": "dict",
-            "options": {
-                "inbound_ports": {"type": "list", "elements": "str"},
-                "management_ports": dict(ports, default=[22]),
-                "exclude_inbound_ports": ports,
-                "outbound_ranges": dict(words, default=["*"]),
-                "exclude_outbound_ranges": words,
-                "exclude_outbound_ports": ports,
-                "exclude_interfaces": words,
-                "environment": {"type": "dict", "default": {}},
-            },
-        },
-        "own_files": {
-            "type": "list",
-            "elements": "dict",
-            "default": [],
-            "options": {
-                "path": {"type": "path", "required": True},
-                "content": {"type": "str", "required": True},
-                "mode": {"type": "str", "default": "0644"},
-                "effects": {
-                    "type": "list",
-                    "elements": "str",
-                    "choices": ["restart", "capture", "reload"],
-                    "default": [],
-                },
-            },
-        },
-    }
-
-
-def validated(options: Params, address: str | None, ssh_ports: t.Sequence[int]) -> dict[str, t.Any]:
-    """Options that came as a plain dictionary, as a module would get them.
+def on_machine(options: Params, address: str | None, ssh_ports: t.Sequence[int]) -> dict[str, t.Any]:
+    """Options (_vm_options), with what only the machine knows.
 
     Args:
-        options: what `sidecar` would be given.
+        options: what `sidecar` would be given, validated.
         address: the machine's address, where the options name none.
         ssh_ports: ports that are never captured, beside those that the options name.
-
-    Raises:
-        ValueError: an option is of the wrong kind.
     """
-    checked = ArgumentSpecValidator(argument_spec()).validate(dict(options))
-    if checked.error_messages:
-        raise ValueError("config: " + "; ".join(checked.error_messages))
-    params: dict[str, t.Any] = checked.validated_parameters
+    params = dict(options)
     params["address"] = None if params["image"] else params["address"] or address
     if params["capture"]:
         known = params["capture"]["management_ports"]
-        params["capture"]["management_ports"] = sorted({*known, *ssh_ports})
+        params["capture"] = dict(params["capture"], management_ports=sorted({*known, *ssh_ports}))
     return params
 
 

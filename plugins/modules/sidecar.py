@@ -261,6 +261,7 @@ from ansible_collections.hybridmesh.istio.plugins.module_utils import (
     _vm_config,
     _vm_facts,
     _vm_files,
+    _vm_options,
 )
 
 TOKEN_FOLDER = _vm_files.FOLDERS[-1]
@@ -352,7 +353,7 @@ def main() -> None:
     """Runs the module."""
     module = AnsibleModule(
         argument_spec=dict(
-            _vm_config.argument_spec(),
+            _vm_options.argument_spec(),
             package={
                 "type": "dict",
                 "options": {

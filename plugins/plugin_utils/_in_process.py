@@ -10,16 +10,13 @@ already in each of its children. And no option of such a task ever leaves the pr
 
 from __future__ import annotations
 
-import json
 import typing as t
 
-from ansible.errors import AnsibleActionFail
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
 from ansible_collections.hybridmesh.istio.plugins.module_utils import _cluster_module, _connection
 from ansible_collections.hybridmesh.istio.plugins.module_utils._kubeconfig import secrets_of
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _task_options
 
 
 class Here:
@@ -44,11 +41,9 @@ class InProcess(ActionBase):  # type: ignore[misc]
             result.update(self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val))
             return result
         definition = self.definition
-        validator = ArgumentSpecValidator(definition.argument_spec, mutually_exclusive=definition.mutually_exclusive)
-        checked = validator.validate(self._plain_options())
-        if checked.error_messages:
-            raise AnsibleActionFail(f"{self._task.action}: {checked.errors.msg}")
-        params = checked.validated_parameters
+        params = _task_options.validated(
+            self._task, definition.argument_spec, mutually_exclusive=definition.mutually_exclusive
+        )
         task = Here(params, bool(self._task.check_mode), bool(self._task.diff))
         secrets = secrets_of(params.get("kubeconfig"))
         secrets.update(
@@ -58,11 +53,6 @@ class InProcess(ActionBase):  # type: ignore[misc]
         )
         result.update(remove_values(_cluster_module.result_of(definition, task), secrets))
         return result
-
-    def _plain_options(self) -> dict[str, t.Any]:
-        """The options as they would arrive in another process. Here they say where they come from, which YAML can't write."""
-        encoder = get_module_encoder("legacy", Direction.CONTROLLER_TO_MODULE)
-        return dict(json.loads(json.dumps(self._task.args, cls=encoder)))
 
     def _belongs_here(self) -> bool:
         """Whether the module would run on this machine, as this user, with this environment, while the task waits for it."""

@@ -122,9 +122,18 @@ class Lab:
         )
         return self.playbook(str(playbook), *arguments, **options)
 
-    def module(self, name: str, check: bool = True, **options: t.Any) -> dict[str, t.Any]:
-        """Runs a module of the collection on this machine and returns its answer."""
-        command = ["ansible", "localhost", "-m", f"hybridmesh.istio.{name}", "-a", json.dumps(options)]
+    def module(
+        self,
+        name: str,
+        check: bool = True,
+        machine: str = "localhost",
+        variables: t.Mapping[str, t.Any] | None = None,
+        **options: t.Any,
+    ) -> dict[str, t.Any]:
+        """Runs a module of the collection, on this machine where none is named, and returns its answer."""
+        command = ["ansible", machine, "-m", f"hybridmesh.istio.{name}", "-a", json.dumps(options)]
+        if variables:
+            command += ["-e", json.dumps(variables)]
         done = subprocess.run(
             command,
             cwd=PROJECT,

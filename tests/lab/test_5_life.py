@@ -9,6 +9,7 @@ import json
 import pathlib
 import re
 import time
+import typing as t
 
 import pytest
 import yaml
@@ -219,6 +220,46 @@ def test_renew_brings_tokens_without_a_restart(mesh: Lab) -> None:
             (mesh.ssh(vm, "cat /var/run/secrets/tokens/istio-token") for vm in VMS), tokens, strict=False
         )
     )
+
+
+def test_a_machine_looks_the_same_by_python_alone_and_by_ansible_s_library(mesh: Lab) -> None:
+    def look(**variables: t.Any) -> dict[str, t.Any]:
+        files = f"{{{{ lookup('hybridmesh.istio.sidecar_bootstrap', '{NAMESPACE}/{GROUP}', token=false) }}}}"
+        config = {"files": files, "capture": {"inbound_ports": ["*"]}}
+        facts = mesh.module(
+            "sidecar_info",
+            machine="vm1",
+            variables=variables,
+            targets=["10.88.0.10:6443"],
+            names_resolve=True,
+            config=config,
+        )["vm"]
+        # What differs from look to look anyway.
+        for changing in ("time", "disk"):
+            del facts[changing]
+        for counting, key in (("certificate", "remaining"), ("certificate", "age"), ("token", "remaining")):
+            del facts[counting][key]
+        del facts["reach"][0]["seconds"]
+        return facts
+
+    alone = look()
+    assert alone["certificate"]["valid"]
+    assert alone["drift"]["files"]
+    # Where Ansible has to find the Python first, and where it may not pipeline.
+    assert look(ansible_python_interpreter="auto_silent") == alone
+    assert look(ansible_pipelining=False, ansible_ssh_pipelining=False) == alone
+    try:
+        mesh.ssh(
+            "vm1",
+            """
+            useradd --create-home ops
+            install -d -o ops -m 0700 /home/ops/.ssh && install -o ops -m 0600 /root/.ssh/authorized_keys /home/ops/.ssh/
+            echo 'ops ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/ops
+            """,
+        )
+        assert look(ansible_user="ops", ansible_become=True) == alone
+    finally:
+        mesh.ssh("vm1", "pkill -u ops; sleep 1; userdel --remove ops; rm -f /etc/sudoers.d/ops", check=False)
 
 
 def test_no_secret_lies_in_a_file_where_pipelining_is_off(mesh: Lab) -> None:

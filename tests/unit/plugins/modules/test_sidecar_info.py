@@ -57,7 +57,7 @@ def test_silence_is_looked_into(monkeypatch):
         error = None if port == 15014 else "timeout"
         return {"target": target, "ok": error is None, "error": error, "seconds": timeout}
 
-    monkeypatch.setattr(sidecar_info._reach, "tcp", silent)
+    monkeypatch.setattr(sidecar_info._look._reach, "tcp", silent)
     assert run(targets=["127.0.0.1:15012"])["vm"]["reach"][0]["elsewhere"] is True
     assert run(targets=["127.0.0.1:15012"], other_ports=[1])["vm"]["reach"][0]["elsewhere"] is False
 
