@@ -9,7 +9,7 @@ import typing as t
 
 from ansible.module_utils.common.parameters import remove_values
 from ansible_collections.hybridmesh.istio.plugins.module_utils._errors import MeshError
-from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _gcp_auth, _gcp_run
+from ansible_collections.hybridmesh.istio.plugins.plugin_utils import _gcp_auth, _gcp_run, _task_options
 from ansible_collections.hybridmesh.istio.plugins.plugin_utils._in_process import InProcess
 
 
@@ -24,7 +24,7 @@ class ActionModule(InProcess):
         result: dict[str, t.Any] = super(InProcess, self).run(tmp, task_vars)
         secrets: set[str] = set()
         try:
-            declared = _gcp_run.validated(self._plain_options())
+            declared = _gcp_run.validated(_task_options.plain(self._task))
             secrets = _gcp_auth.secrets(declared)
             check, diff = bool(self._task.check_mode), bool(self._task.diff)
             runner = self._runner(declared, task_vars or {})

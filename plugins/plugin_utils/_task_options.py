@@ -13,10 +13,14 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.json import Direction, get_module_encoder
 
 
+def plain(task: t.Any) -> dict[str, t.Any]:
+    """A task's options as they would arrive in another process. Here they say where they come from, which YAML can't write."""
+    encoder = get_module_encoder("legacy", Direction.CONTROLLER_TO_MODULE)
+    return dict(json.loads(json.dumps(task.args, cls=encoder)))
+
+
 def validated(task: t.Any, argument_spec: t.Mapping[str, t.Any], **rules: t.Any) -> dict[str, t.Any]:
     """A task's options, as its module would get them.
-
-    They are made plain first, as they would arrive in another process: here they say where they come from, which YAML can't write.
 
     Args:
         task: Ansible's task.
@@ -26,9 +30,7 @@ def validated(task: t.Any, argument_spec: t.Mapping[str, t.Any], **rules: t.Any)
     Raises:
         AnsibleActionFail: an option is wrong, and why.
     """
-    encoder = get_module_encoder("legacy", Direction.CONTROLLER_TO_MODULE)
-    plain = json.loads(json.dumps(task.args, cls=encoder))
-    checked = ArgumentSpecValidator(argument_spec, **rules).validate(plain)
+    checked = ArgumentSpecValidator(argument_spec, **rules).validate(plain(task))
     if checked.error_messages:
         raise AnsibleActionFail(f"{task.action}: {checked.errors.msg}")
     return dict(checked.validated_parameters)
