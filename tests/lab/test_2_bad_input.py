@@ -252,9 +252,9 @@ def test_unsupported_architecture(bare: Lab, tmp_path: pathlib.Path) -> None:
 
 
 def test_clock_off_by_more_than_the_token_lives(bare: Lab, tmp_path: pathlib.Path) -> None:
-    # Machines of the lab share the host's clock, so it is Python's that goes wrong.
+    # Machines of the lab share the host's clock, so it is Python's that goes wrong; the look's own keeps away from such things.
     twist = "mkdir -p /run/twist; printf 'import time\\nreal = time.time\\ntime.time = lambda: real() + 7200\\n' "
-    twist += '> /run/twist/sitecustomize.py; PYTHONPATH=/run/twist exec /usr/bin/python3 "$@"'
+    twist += '> /run/twist/sitecustomize.py; if [ "$1" = -IS ]; then shift; fi; PYTHONPATH=/run/twist exec /usr/bin/python3 "$@"'
     with on_vm(bare, *wrapper(twist)), unchanged(bare):
         run = sidecar_by_wrapper(bare, tmp_path)
     refused(run, "clock")
